@@ -1,0 +1,143 @@
+"""The command `cnncli`: subcommands loaded when they are used, and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from cnncli import __version__, console
+from cnncli.commands.options import common_options
+from cnncli.errors import CnncliError, ExitCode, TerminatedError
+
+# name -> (module.attribute, one line for --help): the modules are imported only when their command runs
+COMMANDS = {
+    "predict": ("cnncli.commands.predict:predict", "Name what is in photos."),
+    "models": ("cnncli.commands.models:models", "List, fetch, check and describe models."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used, so that `--help` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            raise click.UsageError(_unknown_command(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _unknown_command(name: str) -> str:
+    import difflib
+
+    if name.startswith("-"):
+        return f"No such option {name!r}."
+    if Path(name).exists():
+        return f"{name!r} is a file or folder, not a command. Did you mean 'cnncli predict {name}'?"
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Commands: {', '.join(COMMANDS)}."
+    return f"No such command {name!r}. {hint}"
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="cnncli %(version)s")
+@common_options
+def cli() -> None:
+    """Train, evaluate, use and explain convolutional networks.
+
+    \b
+    Example:
+      cnncli predict photo.jpg
+      cnncli COMMAND --help
+    """
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs `cnncli` with `args` (default: those of the process) and returns its exit code."""
+    try:
+        returned = cli.main(args, prog_name="cnncli", standalone_mode=False)
+        sys.stdout.flush()
+        return int(returned or ExitCode.DONE)
+    except SystemExit as stop:  # Click's own answer to a closed pipe
+        return stop.code if isinstance(stop.code, int) else ExitCode.FAILED
+    except (KeyboardInterrupt, click.Abort):
+        console.note("stopped")
+        return ExitCode.INTERRUPTED
+    except TerminatedError:
+        console.note("stopped")
+        return ExitCode.TERMINATED
+    except click.ClickException as problem:
+        return _report_usage(problem)
+    except CnncliError as problem:
+        console.error(str(problem))
+        return problem.exit_code
+    except MemoryError:
+        console.error("not enough memory for this")
+        return ExitCode.FAILED
+    except OSError as problem:
+        return _report_os_error(problem)
+    except Exception as fault:
+        console.report_bug(fault)
+        return ExitCode.BUG
+
+
+def _report_usage(problem: click.ClickException) -> int:
+    context = getattr(problem, "ctx", None)
+    if context is not None:
+        console.note(context.get_usage())
+        console.note(f"Try '{context.command_path} --help' for help.")
+    console.error(problem.format_message())
+    return problem.exit_code
+
+
+def _report_os_error(problem: OSError) -> int:
+    """A closed pipe is quiet; a full disk behind stdout and the like are said in one line."""
+    if problem.errno == errno.EPIPE:
+        return ExitCode.FAILED
+    place = problem.filename if isinstance(problem.filename, str) else None
+    if place is None and problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+        console.report_bug(problem)
+        return ExitCode.BUG
+    console.error(f"{place or 'standard output'}: {problem.strerror}")
+    return ExitCode.FAILED
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise TerminatedError
+
+
+def entry() -> NoReturn:
+    """The console script: `main` with the streams and signals of a real process."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
+    with console.own_streams():
+        code = main()
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):  # nobody reads any more: keep the interpreter from saying so at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

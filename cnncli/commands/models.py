@@ -1,0 +1,232 @@
+"""`cnncli models`: what models there are, where they are, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cnncli import console
+from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
+from cnncli.commands.options import common_options
+from cnncli.errors import CnncliError, ExitCode
+from cnncli.inference.adoption import INPUT_RANGES
+
+if TYPE_CHECKING:
+    from cnncli.inference.inventory import Check
+
+T = TypeVar("T")
+
+NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True)
+FORMAT = click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+
+
+@click.group()
+@common_options
+def models() -> None:
+    """List, fetch, check and describe models.
+
+    \b
+    Example:
+      cnncli models list
+      cnncli models pull mobilenet
+      cnncli models show runs/photos
+    """
+
+
+@models.command("list")
+@FORMAT
+@common_options
+def list_models(form: str) -> None:
+    """List the pretrained networks and what this machine has of them.
+
+    \b
+    Example:
+      cnncli models list
+      cnncli models list --format json
+    """
+    from cnncli import formats
+    from cnncli.inference import inventory
+
+    holdings, others = inventory.holdings(), inventory.other_compiled()
+    if form == "json":
+        console.write(json.dumps(formats.inventory_object(holdings, others), indent=2) + "\n")
+    elif console.stdout_is_terminal():
+        from cnncli.tables import inventory_table
+
+        console.results().print(inventory_table(holdings, others))
+    else:
+        console.write(formats.inventory_tabs(holdings, others))
+
+
+@models.command()
+@click.argument("model", metavar="NAME|FILE|RUN_DIR")
+@FORMAT
+@common_options
+def show(model: str, form: str) -> None:
+    """Show a model's card: its input, preprocessing, classes, licence and figures.
+
+    \b
+    Example:
+      cnncli models show resnet50
+      cnncli models show my.keras --format json
+    """
+    from cnncli import formats
+    from cnncli.inference.locate import describe
+
+    card, row = describe(model)
+    if form == "json":
+        console.write(json.dumps(formats.card_object(card, row), indent=2) + "\n")
+    else:
+        console.write(formats.card_text(card, row, NORMALISATIONS))
+
+
+@models.command()
+@NAMES
+@click.option("--offline", is_flag=True, help="Fetch nothing; compile what is cached.")
+@common_options
+def pull(names: tuple[str, ...], offline: bool) -> ExitCode:
+    """Fetch pretrained weights and compile them, so that predictions need no network.
+
+    \b
+    Example:
+      cnncli models pull mobilenet resnet50
+    """
+    from cnncli.inference.models import open_model
+    from cnncli.inference.request import ModelRequest
+
+    def one(row: Backbone) -> None:
+        with console.progress(row.name, unit="bytes") as downloaded:
+            ready = open_model(ModelRequest(row.name, offline=offline), notify=console.note, progress=downloaded)
+        console.note(f"{ready.name}: ready")
+
+    return _each(names, _row, one)
+
+
+@models.command()
+@NAMES
+@common_options
+def path(names: tuple[str, ...]) -> ExitCode:
+    """Print where the weights of a pretrained network are, or belong.
+
+    \b
+    Example:
+      cnncli models path resnet50
+    """
+
+    def one(row: Backbone) -> None:
+        console.write(f"{row.weights_path}\n")
+        if not row.weights_path.is_file():
+            console.note(f"{row.name}: not there yet; 'cnncli models pull {row.name}' fetches it")
+
+    return _each(names, _row, one)
+
+
+@models.command()
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@common_options
+def verify(names: tuple[str, ...]) -> ExitCode:
+    """Read cached weights, compiled networks and model files again and say whether they are whole.
+
+    Without a NAME, everything in the cache is checked.
+
+    \b
+    Example:
+      cnncli models verify
+      cnncli models verify resnet50 runs/photos
+    """
+    from cnncli.inference import inventory
+
+    checks = inventory.verify(names) if names else inventory.verify_everything()
+    good = bad = 0
+    for check in checks:
+        good, bad = good + (check.fault is None), bad + (check.fault is not None)
+        _report_check(check)
+    if not good and not bad:
+        console.note("nothing is cached, so there is nothing to check")
+    return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED
+
+
+def _report_check(check: Check) -> None:
+    if check.fault is None:
+        console.write(f"ok\t{check.name}\t{check.path}\t{check.how}\n")
+    else:
+        console.write(f"FAULT\t{check.name}\t{check.path}\t{check.how}\n")
+        console.error(f"{check.path}: {check.fault}")
+
+
+@models.command()
+@NAMES
+@click.option("--compiled", "compiled_only", is_flag=True, help="Remove the compiled copies only; the weights stay.")
+@common_options
+def remove(names: tuple[str, ...], compiled_only: bool) -> ExitCode:
+    """Delete the weights of pretrained networks from Keras's cache, and their compiled copies.
+
+    A run folder or .keras file as NAME loses its compiled copy only; your own files are never deleted.
+
+    \b
+    Example:
+      cnncli models remove vgg16
+    """
+    from cnncli.inference import inventory
+
+    def one(name: str) -> None:
+        removed = inventory.remove(name, compiled_only=compiled_only)
+        for path in removed:
+            console.note(f"removed {path}")
+        if not removed:
+            console.note(f"{name}: nothing to remove")
+
+    return _each(names, str, one)
+
+
+@models.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--labels", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A class a line, in order."
+)
+@click.option("--input-range", required=True, type=click.Choice(INPUT_RANGES), help="What the model expects of pixels.")
+@click.option(
+    "--resize", type=click.Choice(RESIZES), default="crop", show_default=True, help="How photos were resized."
+)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="NEW", help="File to write.")
+@click.option("--force", is_flag=True, help="Replace NEW if it exists.")
+@common_options
+def adopt(file: Path, labels: Path, input_range: str, resize: Resize, output: Path, force: bool) -> None:
+    """Give a card to a .keras or .tflite model that was made elsewhere.
+
+    The card names its classes and says how a photo becomes its input. LABELS has a line for each output of the
+    model: a label, or an id, a tab and a label. The normalisation that --input-range names becomes part of the new
+    model, which takes pixels 0..255.
+
+    \b
+    Example:
+      cnncli models adopt flowers.keras --labels flowers.txt --input-range 0..1 -o flowers-card.keras
+    """
+    from cnncli.inference.adoption import adopt as adopt_model
+
+    done = adopt_model(file, labels=labels, input_range=input_range, resize=resize, output=output, force=force)
+    console.note(f"{output}: written; {done}")
+    console.note(f"Next: cnncli predict PHOTO --model {output}")
+
+
+def _row(name: str) -> Backbone:
+    from cnncli.inference.locate import pretrained
+
+    return pretrained(name)
+
+
+def _each(names: Iterable[str], find: Callable[[str], T], action: Callable[[T], Any]) -> ExitCode:
+    """Does `action` for each name; a failure is said and the rest go on."""
+    good = bad = 0
+    for name in names:
+        try:
+            action(find(name))
+            good += 1
+        except CnncliError as problem:
+            console.error(str(problem))
+            bad += 1
+    return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED

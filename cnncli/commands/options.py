@@ -1,0 +1,86 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cnncli import console
+from cnncli.backbones import RESIZES
+from cnncli.inference.request import BACKENDS, ModelRequest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        setattr(console.settings, str(param.name), True)
+        if param.name == "verbose":
+            console.show_native_output()
+
+
+def common_options(command: F) -> F:
+    """`--quiet`, `-v` and `--traceback`, which work before and after the subcommand."""
+    for names, text in (
+        (("--traceback",), "Show Python's traceback when cnncli itself fails."),
+        (("-v", "--verbose"), "Say more, including what TensorFlow and LiteRT print."),
+        (("-q", "--quiet"), "Print results and errors only."),
+    ):
+        flag = click.option(*names, is_flag=True, expose_value=False, callback=_remember, help=text)
+        command = flag(command)
+    return command
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose a model; the command receives them as one `request: ModelRequest`."""
+
+    @functools.wraps(command)
+    def with_request(
+        *args: Any,
+        model: str | None,
+        weights: Path | None,
+        resize: str | None,
+        backend: str,
+        offline: bool,
+        workers: int | None,
+        **kwargs: Any,
+    ) -> Any:
+        request = ModelRequest(model, weights, resize, backend, offline, workers)
+        return command(*args, request=request, **kwargs)
+
+    for option in (
+        click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Threads.  [default: all cores]"),
+        click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing."),
+        click.option(
+            "--backend",
+            type=click.Choice(BACKENDS),
+            default="auto",
+            show_default=True,
+            help="What runs the network.",
+        ),
+        click.option(
+            "--resize",
+            type=click.Choice(RESIZES),
+            help="How a photo becomes the network's input: crop the centre, squash, or pad.  "
+            "[default: the model's own, crop for pretrained networks]",
+        ),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Weights (.h5, Keras Applications' layout) for the network that --model names.",
+        ),
+        click.option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE|RUN_DIR",
+            help="A pretrained network (see 'cnncli models list'), a .keras or .tflite file, or a run folder.  "
+            "[default: resnet50]",
+        ),
+    ):
+        with_request = option(with_request)
+    return with_request

@@ -1,0 +1,150 @@
+"""`cnncli predict`: names what is in photos."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cnncli import console
+from cnncli.commands.options import common_options, model_options
+from cnncli.errors import ExitCode
+from cnncli.inference.request import ModelRequest
+
+if TYPE_CHECKING:
+    from cnncli.annotate import Names
+    from cnncli.inference.pipeline import Result
+
+FORMATS = ("table", "json", "jsonl", "csv")
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@model_options
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Labels an image.")
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, metavar="P", help="Leave out scores below P."
+)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the results."
+)
+@click.option(
+    "--annotate", type=click.Path(path_type=Path), metavar="DIR", help="Write each photo with its labels to DIR."
+)
+@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Read folders inside folders.")
+@click.option("--max-pixels", type=click.IntRange(1), metavar="N", help="Refuse larger images.  [default: 178956970]")
+@common_options
+def predict(
+    images: tuple[str, ...],
+    request: ModelRequest,
+    top: int,
+    min_confidence: float,
+    form: str,
+    annotate: Path | None,
+    recursive: bool,
+    max_pixels: int | None,
+) -> ExitCode:
+    """Name what is in photos, best guess first.
+
+    IMAGE is a file, a folder, a pattern ('*.jpg'), an http(s) address, '-' for an image on standard input, or
+    @list.txt with one of these a line. Each image is scaled, aspect kept, until it covers the network's input; its
+    centre is what the network sees. Transparent parts are laid on white.
+
+    \b
+    Example:
+      cnncli predict photo.jpg
+      cnncli predict holiday/ --model mobilenet --format csv > labels.csv
+      cnncli predict *.jpg --top 1 --annotate labelled/
+      curl -s https://example.org/cat.jpg | cnncli predict -
+    """
+    import os
+
+    from cnncli import sources
+    from cnncli.images import MAX_PIXELS
+    from cnncli.inference import models, pipeline
+
+    names = None if annotate is None else _names(annotate, images, recursive)
+    with console.progress("weights", unit="bytes") as downloaded:
+        model = models.open_model(request, notify=console.note, progress=downloaded)
+    results = pipeline.predict(
+        model,
+        sources.find(images, recursive=recursive, offline=request.offline, notify=console.note),
+        top=top,
+        min_confidence=min_confidence,
+        max_pixels=max_pixels or MAX_PIXELS,
+        workers=request.workers or os.cpu_count() or 1,
+        keep_pictures=names is not None,
+    )
+    good = bad = 0
+    count = functools.partial(sources.count, images, recursive=recursive)
+    with console.progress("images", unit="images", count=count) as seen, _writer(form) as write:
+        for result in results:
+            write(result)
+            good, bad = good + (result.error is None), bad + (result.error is not None)
+            _report(result, names)
+            seen(good + bad)
+    if good and bad:
+        console.note(f"{bad} of {good + bad} images failed")
+    return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED
+
+
+def _report(result: Result, names: Names | None) -> None:
+    """What goes to stderr and to `--annotate` for one image."""
+    name = result.source.name
+    if result.error is not None:
+        console.error(f"{name}: {result.error}")
+    for message in result.notes:
+        console.note(f"{name}: {message}")
+    if names is not None and result.picture is not None:
+        from cnncli import annotate
+
+        lines = [(answer.image_class.label.replace("_", " "), answer.score) for answer in result.predictions]
+        path = names.path_for(result.source)
+        annotate.save(annotate.annotated(result.picture.image, lines), result.picture, path)
+        console.note(f"{name} -> {path}")
+
+
+def _names(folder: Path, images: tuple[str, ...], recursive: bool) -> Names:
+    """Names for annotated pictures; makes their folder now, so that a bad one stops the run before it begins."""
+    from cnncli import sources
+    from cnncli.annotate import Names
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise click.UsageError(f"--annotate {folder}: cannot be used as a folder ({problem.strerror})") from None
+    return Names(folder, sources.names_in(folder, images, recursive=recursive))
+
+
+@contextlib.contextmanager
+def _writer(form: str) -> Iterator[Callable[[Result], None]]:
+    """Yields what writes one result to stdout at once; json is closed properly even when the run is stopped."""
+    from cnncli import formats
+
+    if form == "json":
+        separators = itertools.chain(["[\n"], itertools.repeat(",\n"))
+        try:
+            yield lambda result: console.write(next(separators) + formats.as_json(result))
+        finally:
+            console.write("\n]\n" if next(separators) == ",\n" else "[]\n")
+    elif form == "jsonl":
+        yield lambda result: console.write(formats.as_json(result) + "\n")
+    elif form == "csv":
+        console.write(formats.csv_lines([formats.CSV_HEADER]))
+        yield lambda result: console.write(formats.as_csv(result))
+    elif console.stdout_is_terminal():
+        yield _print_block
+    else:
+        yield lambda result: console.write(formats.as_tabs(result))
+
+
+def _print_block(result: Result) -> None:
+    from cnncli.tables import prediction_block
+
+    if result.error is None:  # a failure is said on stderr, which is the same screen
+        console.results().print(prediction_block(result))

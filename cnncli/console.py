@@ -1,0 +1,231 @@
+"""Where text meets the terminal: results on stdout, everything else on stderr, user text printed literally."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LITERAL = "cnncli.literal"  # name of the encoding error handler below
+
+
+@dataclass
+class Settings:
+    """The options that every command takes."""
+
+    quiet: bool = False
+    verbose: bool = False
+    traceback: bool = False
+
+
+settings = Settings()
+
+
+def printable(text: str) -> str:
+    """`text` as one line that cannot steer a terminal: control characters and undecodable bytes as `\\x1b`."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8 (PEP 383)
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _encode_literally(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Writes undecodable bytes of file names back as they were, and escapes what the encoding lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    pieces = (bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else _escaped(c).encode() for c in text)
+    return b"".join(pieces), error.end
+
+
+def write(text: str) -> None:
+    """Writes a result to stdout, as it is, and flushes it."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def note(message: str) -> None:
+    """Tells the user something on stderr, unless `--quiet`."""
+    if not settings.quiet:
+        _write_line(message)
+
+
+def detail(message: str) -> None:
+    """Tells the user something on stderr that only `-v` asks for."""
+    if settings.verbose:
+        _write_line(message)
+
+
+def error(message: str) -> None:
+    """Reports a failure on stderr, always."""
+    _write_line(f"error: {message}")
+
+
+def report_bug(fault: BaseException) -> None:
+    """One line for a fault of our own, or the traceback where `--traceback` asks for it."""
+    if settings.traceback:
+        traceback.print_exception(fault)
+        return
+    what = f"{type(fault).__name__}: {fault}".splitlines()[0]
+    error(f"this is a fault in cnncli: {what}. Run the command again with --traceback and report what it prints")
+
+
+def _write_line(message: str) -> None:
+    text = "\n".join(map(printable, message.split("\n")))
+    with contextlib.suppress(OSError, ValueError):  # a closed stderr is no reason to fail
+        if _live is not None:
+            _live.print(text, soft_wrap=True)
+        else:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+
+def stdout_is_terminal() -> bool:
+    """Whether results go to a person's screen rather than to a pipe or a file."""
+    return sys.stdout.isatty()
+
+
+def results() -> Console:
+    """The Rich console of stdout. Text is never read as markup."""
+    return _console(sys.stdout)
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    return _live or Console(file=stream, markup=False, highlight=False, emoji=False)
+
+
+_live: Console | None = None  # the console that a progress bar is on: what is printed meanwhile goes above the bar
+
+Update = Callable[..., None]
+
+
+@contextlib.contextmanager
+def progress(description: str, *, unit: str, count: Callable[[], int | None] | None = None) -> Iterator[Update]:
+    """Yields `update(completed, total=None)` and shows a progress bar for work that takes more than a moment.
+
+    `unit` is `"bytes"` (shown in MB) or a plural noun. `count` finds the total and runs beside the work. Nothing is
+    shown, and Rich is not imported, unless stderr is a terminal.
+    """
+    bar = _Bar(description, unit, count)
+    try:
+        yield bar.update
+    finally:
+        bar.stop()
+
+
+class _Bar:
+    DELAY_S = 0.5  # quicker work needs no bar
+
+    def __init__(self, description: str, unit: str, count: Callable[[], int | None] | None) -> None:
+        self._description, self._unit, self._count = description, unit, count
+        self._wanted = not settings.quiet and sys.stderr.isatty()
+        self._begin = time.monotonic()
+        self._total: int | None = None
+        self._progress: Any = None
+
+    def update(self, completed: int, total: int | None = None) -> None:
+        if not self._wanted or time.monotonic() - self._begin < self.DELAY_S:
+            return
+        if self._progress is None:
+            self._start()
+        self._progress.update(self._task, completed=completed, total=total or self._total)
+
+    def _start(self) -> None:
+        from rich import progress as rich
+
+        global _live
+        stream = sys.stdout if sys.stdout.isatty() else sys.stderr  # one screen has one console
+        _live = _console(stream)
+        amount = rich.DownloadColumn() if self._unit == "bytes" else rich.MofNCompleteColumn()
+        columns = (rich.TextColumn(self._description, markup=False), rich.BarColumn(), amount, _rate_column(self._unit))
+        left = rich.TimeRemainingColumn(compact=True, elapsed_when_finished=True)
+        self._progress = rich.Progress(*columns, left, console=_live, transient=True, redirect_stdout=False)
+        self._task = self._progress.add_task(self._description, total=None)
+        self._progress.start()
+        if self._count is not None:
+            threading.Thread(target=self._find_total, daemon=True).start()
+
+    def _find_total(self) -> None:
+        assert self._count is not None
+        self._total = self._count()
+
+    def stop(self) -> None:
+        global _live
+        if self._progress is not None:
+            self._progress.stop()
+            _live = None
+
+
+def _rate_column(unit: str) -> Any:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed or 0.0
+            return Text(f"{speed / 1e6:.1f} MB/s" if unit == "bytes" else f"{speed:.1f} {unit}/s")
+
+    return Rate()
+
+
+@contextlib.contextmanager
+def own_streams() -> Iterator[None]:
+    """Prepares stdin, stdout and stderr of a real process.
+
+    Closed ones become the null device, and undecodable file names can be written in any encoding. Python's stderr
+    gets a file descriptor of its own, so that what native libraries (TensorFlow, LiteRT, libtiff) write to
+    descriptor 2 stays off the screen; see `show_native_output`.
+    """
+    _open_closed_descriptors()
+    codecs.register_error(_LITERAL, _encode_literally)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stream that a caller put in place
+            stream.reconfigure(errors=_LITERAL)  # type: ignore[union-attr]
+    global _screen
+    stderr, _screen = sys.stderr, os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    sys.stderr = open(_screen, "w", encoding=stderr.encoding, errors=_LITERAL, buffering=1, closefd=False)  # noqa: SIM115
+    os.dup2(null, 2)
+    os.close(null)
+    try:
+        yield
+    finally:
+        show_native_output()
+        sys.stderr = stderr
+        os.close(_screen)
+        _screen = None
+
+
+_screen: int | None = None  # a duplicate of the descriptor 2 that the process was started with
+
+
+def show_native_output() -> None:
+    """Lets what native libraries write to descriptor 2 through to the screen from now on (`-v`)."""
+    if _screen is not None:
+        os.dup2(_screen, 2)
+
+
+def _open_closed_descriptors() -> None:
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - lives as long as the process

@@ -1,0 +1,42 @@
+"""Errors that a user can cause, and the exit codes of the tool."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a run of `cnncli` ends with."""
+
+    DONE = 0  # everything that was asked for was done
+    FAILED = 1  # it could not be done: no input succeeded, a model was refused, ...
+    USAGE = 2  # the command line is wrong
+    PARTIAL = 3  # some inputs succeeded and some failed; each failure was named
+    GATE = 4  # a gate that the user set was not met
+    BUG = 70  # a fault of cnncli itself (EX_SOFTWARE in BSD's sysexits)
+    INTERRUPTED = 130  # stopped by SIGINT (128 + 2)
+    TERMINATED = 143  # stopped by SIGTERM (128 + 15)
+
+
+class CnncliError(Exception):
+    """Something that the user can cause and mend: the message says what, where, and what to do."""
+
+    exit_code = ExitCode.FAILED
+
+
+class ImageError(CnncliError):
+    """One image cannot be used. The message does not repeat the image's name."""
+
+
+class ModelError(CnncliError):
+    """A model or weights file is refused."""
+
+
+class WeightsUnavailableError(CnncliError):
+    """Published weights are not on this machine and cannot be fetched."""
+
+
+class CacheError(CnncliError):
+    """A cache folder cannot be used."""
+
+
+class TerminatedError(BaseException):
+    """SIGTERM or SIGHUP arrived. Like KeyboardInterrupt, no handler of ordinary errors may swallow it."""

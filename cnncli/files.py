@@ -1,0 +1,50 @@
+"""Writing files so that a reader sees the old whole one or the new whole one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside `target` that takes its place when the block ends well.
+
+    It is flushed to the disk before the rename; on any error it is removed and `target` stays as it was.
+    """
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every system and file system can
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def digests(path: Path, *algorithms: str) -> dict[str, str]:
+    """The hexadecimal hashes of a file's content, by algorithm, in one reading."""
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            for one in hashes.values():
+                one.update(block)
+    return {name: one.hexdigest() for name, one in hashes.items()}

@@ -1,0 +1,178 @@
+"""Results as machines read them: JSON, JSON Lines, CSV and tab-separated text, schema 1."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnncli.backbones import Backbone, Normalisation
+    from cnncli.inference.compiled import Compiled
+    from cnncli.inference.inventory import Holding
+    from cnncli.inference.pipeline import Result
+    from cnncli.modelfile import ModelCard
+
+SCHEMA = 1
+CSV_HEADER = ("path", "model", "rank", "index", "class_id", "label", "score", "error")
+SCORE_DIGITS = 6
+
+
+def as_object(result: Result) -> dict[str, Any]:
+    """One result as the JSON object of schema 1."""
+    return {
+        "schema": SCHEMA,
+        "path": result.source.name,
+        "model": result.model,
+        "predictions": [
+            {
+                "rank": answer.rank,
+                "index": answer.index,
+                "class_id": answer.image_class.id,
+                "label": answer.image_class.label,
+                "score": round(answer.score, SCORE_DIGITS),
+            }
+            for answer in result.predictions
+        ],
+        "error": result.error,
+    }
+
+
+def as_json(result: Result) -> str:
+    """One result as a line of JSON. ASCII, so that any path survives any encoding."""
+    return json.dumps(as_object(result))
+
+
+def as_csv(result: Result) -> str:
+    """One result as CSV lines: one for each prediction, one for a failed file."""
+    start = (result.source.name, result.model)
+    rows: list[tuple[object, ...]] = [
+        (*start, a.rank, a.index, a.image_class.id, a.image_class.label, score(a.score), "") for a in result.predictions
+    ]
+    if result.error is not None:
+        rows.append((*start, "", "", "", "", "", result.error))
+    return csv_lines(rows)
+
+
+def as_tabs(result: Result) -> str:
+    """One result as the table's columns, separated by tabs, nothing cut: path, rank, score, label, class id."""
+    rows = [(str(a.rank), score(a.score), a.image_class.label, a.image_class.id) for a in result.predictions] or [
+        ("", "", f"error: {result.error}" if result.error else "", "")
+    ]
+    return "".join("\t".join(map(_one_field, (result.source.name, *row))) + "\n" for row in rows)
+
+
+def _one_field(text: str) -> str:
+    """Text that holds neither a tab nor a line end, which would break the columns."""
+    return "".join(f"\\x{ord(c):02x}" if ord(c) < 32 else c for c in text)
+
+
+def csv_lines(rows: Iterable[tuple[object, ...]]) -> str:
+    """Rows as CSV text (RFC 4180 quoting, lines end in a newline)."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def score(value: float) -> str:
+    """A score as text: a point and fixed digits in every locale."""
+    return f"{value:.{SCORE_DIGITS}f}"
+
+
+def inventory_object(holdings: list[Holding], others: list[Compiled]) -> dict[str, Any]:
+    """What `models list` shows, as a JSON object."""
+    return {
+        "schema": SCHEMA,
+        "models": [
+            {
+                "name": held.row.name,
+                "input_size": [held.row.input_px, held.row.input_px],
+                "parameters": held.row.parameters,
+                "weights_bytes": held.row.weights_bytes,
+                "top1": held.row.top1,
+                "top5": held.row.top5,
+                "cached": held.weights_bytes > 0,
+                "compiled": bool(held.compiled),
+                "disk_bytes": held.disk_bytes,
+            }
+            for held in holdings
+        ],
+        "compiled_files": [
+            {"name": entry.name, "source": entry.source, "disk_bytes": entry.size_bytes} for entry in others
+        ],
+    }
+
+
+def inventory_rows(holdings: list[Holding], others: list[Compiled]) -> list[tuple[str, ...]]:
+    """What `models list` shows, as rows of text without units: INVENTORY_COLUMNS names the columns."""
+    rows: list[tuple[str, ...]] = [
+        (
+            held.row.name,
+            str(held.row.input_px),
+            f"{held.row.parameters / 1e6:.1f}",
+            f"{held.row.weights_bytes / 1e6:.0f}",
+            f"{held.row.top1:.1%}",
+            f"{held.row.top5:.1%}" if held.row.top5 else "-",
+            "yes" if held.weights_bytes else "-",
+            "yes" if held.compiled else "-",
+            f"{held.disk_bytes / 1e6:.0f}" if held.disk_bytes else "-",
+        )
+        for held in holdings
+    ]
+    files = [(entry.name, "-", "-", "-", "-", "-", "own", "yes", f"{entry.size_bytes / 1e6:.0f}") for entry in others]
+    return rows + files
+
+
+INVENTORY_COLUMNS = ("name", "input px", "params M", "MB", "top-1", "top-5", "cached", "compiled", "disk MB")
+
+
+def inventory_tabs(holdings: list[Holding], others: list[Compiled]) -> str:
+    """`inventory_rows` with a line of column names, tab-separated."""
+    rows = [INVENTORY_COLUMNS, *inventory_rows(holdings, others)]
+    return "".join("\t".join(map(_one_field, row)) + "\n" for row in rows)
+
+
+def card_object(card: ModelCard, row: Backbone | None) -> dict[str, Any]:
+    """A model's card as a JSON object, with what the table says of a pretrained network."""
+    about = {} if row is None else {"normalisation": row.normalisation, **_published(row)}
+    return {**card.to_json(), **about}
+
+
+def _published(row: Backbone) -> dict[str, Any]:
+    return {
+        "parameters": row.parameters,
+        "top1": row.top1,
+        "top5": row.top5,
+        "paper": row.paper,
+        "weights_path": str(row.weights_path),
+        "url": row.url,
+        "digest": row.digest,
+    }
+
+
+def card_text(card: ModelCard, row: Backbone | None, normalisations: Mapping[Normalisation, str]) -> str:
+    """A model's card for people: `name: value` lines, then a line for each class."""
+    spec = card.input
+    facts: dict[str, object] = {
+        "name": card.name,
+        "description": card.description,
+        "input": f"{spec.height}x{spec.width} {spec.color}, pixels 0..255; photos are resized by {spec.resize}",
+    }
+    if row is not None:
+        facts["normalisation"] = f"{row.normalisation}: {normalisations[row.normalisation]}"
+        facts["parameters"] = f"{row.parameters:,}"
+        facts["ImageNet top-1"] = f"{row.top1:.1%}"
+        facts["ImageNet top-5"] = f"{row.top5:.1%}" if row.top5 else None
+        facts["weights"] = row.weights_path
+        facts["published at"] = row.url
+        facts["hash"] = row.digest or "none is published; layer names, shapes and values are checked"
+    facts["licence"] = card.licence
+    facts["training data"] = card.data_fingerprint
+    facts.update(card.metrics)
+    facts.update({f"made by {software}": version for software, version in card.versions.items()})
+    facts["sha256"] = card.sha256
+    lines = [f"{name + ':':18} {_one_field(str(value))}" for name, value in facts.items() if value is not None]
+    classes = [f"  {number:>4}  {_one_field(c.id)}  {_one_field(c.label)}" for number, c in enumerate(card.classes)]
+    return "\n".join([*lines, f"classes:           {len(classes)} (index, id, label)", *classes]) + "\n"

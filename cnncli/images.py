@@ -1,0 +1,254 @@
+"""The one reader of images: bytes in, the picture as it is displayed out, and from it the pixels of a network.
+
+Formats are allow-listed and decided by content, never by the file's name. Nothing here writes to a file.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from cnncli.backbones import InputSpec
+from cnncli.errors import ImageError
+
+if TYPE_CHECKING:
+    from cnncli.sources import Source
+
+MAX_PIXELS = 178_956_970  # twice Pillow's own limit, where it speaks of a decompression bomb
+BACKGROUND = (255, 255, 255)  # white: what transparent pixels are laid on
+PADDING = (124, 116, 104)  # ImageNet's mean colour: the network sees about zero
+# A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves at least this many times the wanted side: the smaller
+# decoding is a box filter of the same pixels and the antialiased resize does the rest.
+DECODE_MARGIN = 2
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .webp .tif .tiff .avif .heic .heif .hif .mpo".split()
+)
+_SIGNATURES = (
+    (rb"\xff\xd8\xff", "JPEG"),
+    (rb"\x89PNG\r\n\x1a\n", "PNG"),
+    (rb"GIF8[79]a", "GIF"),
+    (rb"BM", "BMP"),
+    (rb"RIFF....WEBP", "WEBP"),
+    (rb"II[*+]\0|MM\0[*+]", "TIFF"),
+    (rb"....ftyp(?:avif|avis)", "AVIF"),
+    (rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)", "HEIF"),
+)
+_OTHER_CONTENT = (  # what a file that is no image turns out to be
+    (rb"\s*<(?:!doctype html|html)", "an HTML page"),
+    (rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!doctype svg|<svg)", "an SVG drawing, which has no pixels"),
+    (rb"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull'"),
+    (rb"\0\x05\x16\x07", "macOS metadata (AppleDouble)"),
+    (rb"%PDF", "a PDF"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript (EPS), which is not accepted"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf", "an archive; unpack it first"),
+    (rb"[\t\n\r\x20-\x7e]+\Z", "text"),
+)
+# What Pillow raises on damaged files: the set of its own fuzz tests, and what damaged files raised here.
+_DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, NotImplementedError, OverflowError, KeyError, IndexError, TypeError,
+    EOFError, AttributeError, AssertionError, RuntimeError, struct.error, zlib.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image as a viewer displays it: upright, mode `RGB` or `L`, without transparency."""
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()  # what the user should know about how it was read
+    icc_profile: bytes | None = None
+
+
+def sniff(head: bytes) -> str | None:
+    """The image format that a file beginning with `head` (64 bytes suffice) has, or None."""
+    return next((name for pattern, name in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
+
+
+def read(source: Source, *, shorter_side_px: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Reads an image as a viewer displays it, first frame only.
+
+    With `shorter_side_px` a JPEG may come at a reduced scale, never below `DECODE_MARGIN` times that side.
+    Raises ImageError with the reason, whatever is wrong with the file.
+    """
+    with source.open() as file:
+        try:
+            picture = _decode(file, shorter_side_px, max_pixels)
+        except MemoryError as problem:
+            raise ImageError("not enough memory to decode it") from problem
+        except _DECODE_ERRORS as problem:
+            raise ImageError(_decode_fault(problem, max_pixels)) from problem
+    return picture
+
+
+def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int) -> Picture:
+    head = file.read(1024)
+    name = sniff(head)
+    if name is None:
+        raise ImageError(_not_an_image(head))
+    _load_decoder(name)
+    file.seek(0)
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    with Image.open(file, formats=(name,)) as image:
+        if image.width * image.height > max_pixels:
+            raise ImageError(_too_many_pixels(image.width * image.height, max_pixels))
+        if name == "JPEG" and shorter_side_px is not None:
+            scale = DECODE_MARGIN * shorter_side_px / min(image.size)
+            image.draft(None, (round(image.width * scale), round(image.height * scale)))
+        # The order matters: after an error that was caught, Pillow returns a half-decoded picture as good.
+        image.load()
+        profile = image.info.get("icc_profile")
+        upright = _upright(image)
+        picture = Picture(_opaque(upright), icc_profile=profile if isinstance(profile, bytes) else None)
+        return replace(picture, notes=("animated: only its first frame is used",)) if _animated(image) else picture
+
+
+def _load_decoder(name: str) -> None:
+    """Imports the one decoder that is needed: Pillow's own look-up would import all of them."""
+    if name == "HEIF":
+        try:
+            import pillow_heif
+        except ImportError as problem:
+            raise ImageError("HEIC needs an extra: pip install 'cnncli[heif]'") from problem
+        pillow_heif.register_heif_opener()
+    elif name == "AVIF":
+        from PIL import AvifImagePlugin
+
+        if not AvifImagePlugin.SUPPORTED:
+            raise ImageError("this Pillow has no AVIF decoder: pip install --upgrade pillow")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turns the picture as its EXIF orientation says. Pillow has already turned a TIFF and then has no tag."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except _DECODE_ERRORS:  # damaged metadata around a good picture
+        return image
+    transposition = _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
+    return image if transposition is None else image.transpose(transposition)
+
+
+def _animated(image: Image.Image) -> bool:
+    """Whether more frames follow. A broken second frame is no fault of the first."""
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except _DECODE_ERRORS:
+        return False
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The picture in mode `L` or `RGB`, 8 bits a channel, transparent parts on white."""
+    if image.mode.startswith(("I", "F")):
+        return _eight_bits(image)
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image.copy()  # its pixels outlive the file
+    if image.mode == "1":
+        return image.convert("L")
+    if image.has_transparency_data:
+        return _on_background(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as value / 257, of 32 bits as value / 16843009; floating point is 0..1 or 0..255."""
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ImageError("it has pixels that are not numbers (NaN or infinite)")
+    if image.mode == "F":
+        scale = 255.0 if values.max(initial=0) <= 1 else 1.0
+    else:
+        scale = 255 / 0xFFFF if values.max(initial=0) <= 0xFFFF else 255 / 0xFFFFFFFF
+    scaled = values.astype(np.float64) * scale
+    if scaled.min(initial=0) < 0 or scaled.max(initial=0) > 255:
+        raise ImageError(f"its pixels range from {values.min()} to {values.max()}; expected 0..1, 0..255 or integers")
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[1] == 0:
+        raise ImageError("every pixel is transparent: there is nothing to see")
+    canvas = Image.new("RGB", image.size, BACKGROUND)
+    canvas.paste(image, mask=alpha)
+    return canvas
+
+
+def network_input(picture: Picture, spec: InputSpec) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    """The pixels that a network sees: uint8 of shape `(height, width, channels)`, values 0..255.
+
+    `crop` scales the picture, aspect kept, until it covers the input and takes the centre; `pad` scales it until it
+    fits and fills up with ImageNet's mean colour; `squash` scales both sides on their own. All of them antialias
+    (bicubic with support grown by the reduction, as Pillow does it).
+    """
+    image = picture.image.convert("L" if spec.color == "gray" else "RGB")
+    size = (spec.width, spec.height)
+    if spec.resize == "crop":
+        image = image.resize(size, Image.Resampling.BICUBIC, box=_centre(image.size, size))
+    elif spec.resize == "squash":
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    else:
+        image = _padded(image, size)
+    pixels = np.asarray(image)
+    return pixels[:, :, np.newaxis] if spec.color == "gray" else pixels
+
+
+def _centre(image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest centred box `(left, top, right, bottom)` of an image with the proportions of `size`."""
+    scale = min(image[0] / size[0], image[1] / size[1])
+    width, height = size[0] * scale, size[1] * scale
+    left, top = (image[0] - width) / 2, (image[1] - height) / 2
+    return left, top, min(left + width, image[0]), min(top + height, image[1])
+
+
+def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    scale = min(size[0] / image.width, size[1] / image.height)
+    fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    colour = PADDING if image.mode == "RGB" else round(sum(PADDING) / 3)
+    canvas = Image.new(image.mode, size, colour)
+    inner = image.resize(fitted, Image.Resampling.BICUBIC)
+    canvas.paste(inner, ((size[0] - fitted[0]) // 2, (size[1] - fitted[1]) // 2))
+    return canvas
+
+
+def _decode_fault(problem: BaseException, max_pixels: int) -> str:
+    text = " ".join(str(problem).split())
+    if isinstance(problem, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        numbers = re.findall(r"\d+", text)
+        return _too_many_pixels(int(numbers[0]) if numbers else None, max_pixels)
+    if isinstance(problem, OSError) and problem.strerror:
+        return problem.strerror.lower()
+    if re.search("truncat|unexpected end|not processed", text, re.IGNORECASE):
+        return "the file is truncated (an interrupted copy or download?)"
+    return f"the file is damaged ({text[:200] or type(problem).__name__})"
+
+
+def _too_many_pixels(pixels: int | None, max_pixels: int) -> str:
+    size = "more" if pixels is None else f"{pixels / 1e6:.0f}"
+    return f"{size} megapixels, the limit is {max_pixels / 1e6:.0f}; --max-pixels raises it"
+
+
+def _not_an_image(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    found = next((what for pattern, what in _OTHER_CONTENT if re.match(pattern, head, re.DOTALL | re.I)), None)
+    accepted = "expected JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or HEIC"
+    return f"not an image: this is {found}; {accepted}" if found else f"not an image that is accepted; {accepted}"

@@ -1,0 +1,1 @@
+"""From a photo to its labels, without TensorFlow once a network is compiled."""

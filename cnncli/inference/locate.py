@@ -1,0 +1,55 @@
+"""What a model's name means. Imports no numpy, so that `cnncli models` answers at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cnncli import backbones
+from cnncli.backbones import BACKBONES, Backbone
+from cnncli.errors import ModelError
+from cnncli.modelfile import ModelCard, read_card
+
+
+def locate(name: str) -> Backbone | Path:
+    """What `--model NAME` means: a row of the table first, then a file or run folder, then a looser spelling."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    path = Path(name)
+    if path.is_dir() and (path / "model.keras").exists():
+        return path / "model.keras"
+    if os.path.lexists(path):
+        return path
+    row = backbones.find(name)
+    if row is None:
+        raise ModelError(f"{name}: neither a pretrained network nor a model file or run folder.\n{_networks(name)}")
+    return row
+
+
+def pretrained(name: str) -> Backbone:
+    """The row of the table called `name`. Raises ModelError listing the names."""
+    row = backbones.find(name)
+    if row is None:
+        raise ModelError(f"{name}: no pretrained network has this name.\n{_networks(name)}")
+    return row
+
+
+def _networks(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name.lower(), BACKBONES, n=1)
+    guess = f"Did you mean {close[0]}? " if close else ""
+    return f"{guess}Networks: {', '.join(BACKBONES)}"
+
+
+def describe(name: str) -> tuple[ModelCard, Backbone | None]:
+    """The card of a model, and its row if it is a pretrained network."""
+    location = locate(name)
+    if isinstance(location, Backbone):
+        return backbone_card(location), location
+    return read_card(location), None
+
+
+def backbone_card(row: Backbone) -> ModelCard:
+    """The card of a pretrained network."""
+    return ModelCard(row.name, backbones.imagenet_classes(), row.input, row.licence, f"ImageNet weights, {row.paper}")

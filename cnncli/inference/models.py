@@ -1,0 +1,106 @@
+"""Finds the model that the model options ask for and makes it ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from cnncli import backbones, hdf5
+from cnncli.backbones import BACKBONES, Backbone, Resize
+from cnncli.errors import ModelError, WeightsUnavailableError
+from cnncli.inference import cache, compiled, weights
+from cnncli.inference.engine import Engine, LiteRTEngine, litert_available
+from cnncli.inference.locate import backbone_card, locate
+from cnncli.inference.request import ModelRequest
+from cnncli.modelfile import ModelCard, check_content, read_card
+
+Notify = Callable[[str], None]
+Progress = Callable[[int, int | None], None]
+
+_MAX_PACKED_BYTES = 1_000_000_000  # of all engines of a run: each packs the weights for itself
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyModel:
+    """A model that can be run: its name as results show it, its card, its file on disk, and what runs it."""
+
+    name: str
+    card: ModelCard
+    path: Path  # a LiteRT file, or what Keras loads: `.keras`, or weights with `row`
+    backend: str
+    row: Backbone | None = None
+
+    def engines(self, *, images_at_once: int, num_threads: int) -> list[Engine]:
+        """Engines that share `num_threads` threads: one for each image at once, fewer for a large network."""
+        if self.backend == "tensorflow":
+            from cnncli.learning.engine import KerasEngine
+
+            return [KerasEngine(self.path, self.row)]
+        count = min(images_at_once, max(1, _MAX_PACKED_BYTES // self.path.stat().st_size))
+        return [LiteRTEngine(self.path, self.card, num_threads // count) for _ in range(count)]
+
+
+def open_model(request: ModelRequest, *, notify: Notify, progress: Progress) -> ReadyModel:
+    """The model of `request`, fetched and compiled if need be. Raises CnncliError with what to do."""
+    location = locate(request.model or backbones.DEFAULT)
+    if isinstance(location, Backbone):
+        ready = _open_backbone(location, request, notify, progress)
+    else:
+        if request.weights is not None:
+            raise ModelError(f"--weights {request.weights}: {location} has its own; it goes with a pretrained network")
+        ready = _open_file(location, request, notify)
+    if request.resize is not None:
+        spec = replace(ready.card.input, resize=cast(Resize, request.resize))
+        ready = replace(ready, card=replace(ready.card, input=spec))
+    return ready
+
+
+_OTHER_WAYS = (
+    "  Another model: --model NAME with one that 'cnncli models list' shows as cached,\n"
+    "                 or --model FILE with a .keras or .tflite file of your own"
+)
+
+
+def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progress: Progress) -> ReadyModel:
+    if request.weights is not None:
+        weights.check_given(request.weights)
+        path = request.weights
+    else:
+        try:
+            path = weights.obtain(row, offline=request.offline, notify=notify, progress=progress)
+        except WeightsUnavailableError as problem:
+            if request.model is not None:
+                raise
+            raise WeightsUnavailableError(f"no --model was given and {problem}\n{_OTHER_WAYS}") from problem
+    if _uses_keras(request):
+        row = hdf5.row_of(row, path)
+        return ReadyModel(row.name, backbone_card(row), path, "tensorflow", row)
+    entry = compiled.obtain(compiled.Job("backbone", row.name, path), notify)
+    return ReadyModel(entry.name, backbone_card(BACKBONES[entry.name]), entry.path, "litert", row)
+
+
+def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
+    card = read_card(path)
+    name = str(path.parent if path.name == "model.keras" else path)
+    if path.suffix == ".tflite":
+        if request.backend == "tensorflow":
+            raise ModelError(f"{path}: --backend tensorflow runs .keras files and pretrained networks, not .tflite")
+        cache.remembered(path, f"card {card.sha256}", lambda: _checked(path, card))
+        return ReadyModel(name, card, path, "litert")
+    if _uses_keras(request):
+        return ReadyModel(name, card, path, "tensorflow")
+    return ReadyModel(name, card, compiled.obtain(compiled.Job("keras", name, path), notify).path, "litert")
+
+
+def _checked(path: Path, card: ModelCard) -> dict[str, str]:
+    check_content(path, card)
+    return {}
+
+
+def _uses_keras(request: ModelRequest) -> bool:
+    """Whether Keras itself runs the network: because it is asked for, or because LiteRT is missing."""
+    if request.backend == "litert" and not litert_available():
+        raise ModelError("--backend litert: this machine has no LiteRT; pip install ai-edge-litert")
+    return request.backend == "tensorflow" or not litert_available()

@@ -1,0 +1,94 @@
+"""Compiles a network to LiteRT. Runs as a process of its own: `python -m cnncli.learning.compile JOB`.
+
+A process of its own keeps TensorFlow's memory, messages and crashes away from the run that asked for it, and can be
+stopped at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnncli import hdf5
+from cnncli.backbones import BACKBONES, InputSpec
+from cnncli.errors import CnncliError, ModelError
+from cnncli.inference.engine import LiteRTEngine
+from cnncli.inference.locate import backbone_card
+from cnncli.learning import tf
+from cnncli.learning.backbones import build
+from cnncli.learning.models import load_keras, versions
+from cnncli.modelfile import ModelCard, check_content, read_card, write_tflite
+
+TOLERANCE = 1e-4  # largest difference of a probability between Keras and LiteRT
+
+
+def network(job: dict[str, str]) -> tuple[Any, ModelCard]:
+    """The Keras network that a job names, pixels 0..255 in and probabilities out, and its card."""
+    if job["kind"] == "keras":
+        return _carded_network(Path(job["path"]))
+    weights = Path(job["path"])
+    row = hdf5.row_of(BACKBONES[job["name"]], weights)
+    return build(row, weights), backbone_card(row)
+
+
+def _carded_network(path: Path) -> tuple[Any, ModelCard]:
+    card = read_card(path)
+    check_content(path, card)
+    model = load_keras(path)
+    channels = 1 if card.input.color == "gray" else 3
+    expected = (card.input.height, card.input.width, channels), len(card.classes)
+    found = tuple(model.inputs[0].shape[1:]), model.outputs[0].shape[1]
+    if expected != found:
+        raise ModelError(
+            f"{path}: its card says input {expected[0]} and {expected[1]} classes, "
+            f"the network has input {found[0]} and {found[1]} outputs"
+        )
+    return model, card
+
+
+def compile_network(model: Any, spec: InputSpec) -> bytes:
+    """The LiteRT flatbuffer of a Keras network, for one image at a time.
+
+    The batch is fixed at 1: with an open one LiteRT's XNNPACK delegate refuses MobileNetV3.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    channels = 1 if spec.color == "gray" else 3
+    one_image = tf.TensorSpec((1, spec.height, spec.width, channels), tf.float32)
+    traced = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(one_image)
+    frozen = convert_variables_to_constants_v2(traced)
+    flatbuffer: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen], frozen).convert()
+    return flatbuffer
+
+
+def compile_job(job: dict[str, str]) -> None:
+    """Builds, compiles, writes `job["output"]` and compares its answer with Keras's on one random image."""
+    model, card = network(job)
+    card = replace(card, versions={**card.versions, **versions()})
+    output = Path(job["output"])
+    write_tflite(compile_network(model, card.input), card, output)
+    shape = (card.input.height, card.input.width, 1 if card.input.color == "gray" else 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    expected = model(pixels[np.newaxis].astype(np.float32), training=False).numpy()[0]
+    difference = float(np.abs(LiteRTEngine(output, card, num_threads=1)(pixels) - expected).max())
+    if not difference <= TOLERANCE:  # also true of NaN
+        raise ModelError(f"{job['path']}: compiled and original network differ by {difference:.2g}; not used")
+
+
+def main() -> int:
+    """Does the job that the command line holds as JSON; an error goes to stdout as JSON."""
+    try:
+        compile_job(json.loads(sys.argv[1]))
+    except CnncliError as problem:
+        print(json.dumps({"error": str(problem)}))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Runs a network with Keras itself: slower to start than LiteRT, the same answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cnncli.backbones import Backbone
+from cnncli.inference.engine import Pixels, Scores
+from cnncli.learning.backbones import build
+from cnncli.learning.models import load_keras
+
+
+class KerasEngine:
+    """A `.keras` file, or weights of a pretrained network, run by Keras on all cores."""
+
+    def __init__(self, path: Path, row: Backbone | None) -> None:
+        self._model = load_keras(path) if row is None else build(row, path)
+
+    def __call__(self, pixels: Pixels) -> Scores:
+        """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
+        scores: Scores = self._model.predict_on_batch(pixels[np.newaxis].astype(np.float32))[0]
+        return scores

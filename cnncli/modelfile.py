@@ -1,0 +1,306 @@
+"""The model card: the zip member `cnncli.json` by which a `.keras` or `.tflite` file knows what it is.
+
+A `.keras` file is a zip archive and gets one more member; a `.tflite` file is a flatbuffer, which ends before the
+archive that is appended to it. Nothing here trusts the file: members, sizes and every field of the card are checked,
+and nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cnncli.backbones import RESIZES, ImageClass, InputSpec
+from cnncli.errors import ModelError
+from cnncli.files import replacing
+
+CARD = "cnncli.json"
+CARD_SCHEMA = 1
+KERAS_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+TFLITE_IDENTIFIER = b"TFL3"  # bytes 4..8 of a LiteRT flatbuffer
+
+MAX_JSON_BYTES = 16_000_000  # of a config or card: the largest of Keras Applications has 0.4 MB
+MAX_JSON_DEPTH = 200  # json.loads recurses; real configs stay below 30
+MAX_MODEL_BYTES = 4_000_000_000
+MAX_INPUT_PX = 4096
+MAX_INFLATION = 20  # a member may unpack to this many times its stored size, or to a megabyte
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a model is. Scores are probabilities of `classes`, in their order."""
+
+    name: str
+    classes: tuple[ImageClass, ...]
+    input: InputSpec
+    licence: str | None = None
+    description: str | None = None
+    data_fingerprint: str | None = None  # of the training images
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the software that made it
+    sha256: str | None = None  # of the model's bytes; None until it is written
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as it is stored: plain JSON values."""
+        values = asdict(self)
+        spec = values.pop("input")
+        classes = values.pop("classes")
+        return {
+            "schema": CARD_SCHEMA,
+            **values,
+            "input_size": [spec["height"], spec["width"]],
+            "color": spec["color"],
+            "resize": spec["resize"],
+            "class_ids": [c[0] for c in classes],
+            "labels": [c[1] for c in classes],
+        }
+
+
+def card_from_json(values: object, file: str) -> ModelCard:
+    """The card that `to_json` stored; raises ModelError naming the field that does not fit."""
+    try:
+        return _card(values)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ModelError(f"{file}: its model card is not valid ({problem})") from problem
+
+
+def _card(values: object) -> ModelCard:
+    if not isinstance(values, dict):
+        raise TypeError("expected an object")
+    if values.get("schema") != CARD_SCHEMA:
+        raise ValueError(f"schema {values.get('schema')!r}; this cnncli reads {CARD_SCHEMA}")
+    ids, labels = _texts(values, "class_ids"), _texts(values, "labels")
+    if len(ids) != len(labels) or not ids or len(set(ids)) != len(ids):
+        raise ValueError(f"{len(ids)} class_ids and {len(labels)} labels; expected as many, the ids distinct")
+    size = values["input_size"]
+    if not (isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_INPUT_PX for n in size)):
+        raise ValueError(f"input_size {size!r}; expected [height, width], each 1 to {MAX_INPUT_PX}")
+    if values["color"] not in ("rgb", "gray") or values["resize"] not in RESIZES:
+        raise ValueError(f"color {values['color']!r}, resize {values['resize']!r}")
+    return ModelCard(
+        name=_text(values, "name") or "model",
+        classes=tuple(map(ImageClass, ids, labels)),
+        input=InputSpec(size[0], size[1], values["color"], values["resize"]),
+        licence=_text(values, "licence"),
+        description=_text(values, "description"),
+        data_fingerprint=_text(values, "data_fingerprint"),
+        metrics={str(k): float(v) for k, v in dict(values.get("metrics") or {}).items()},
+        versions={str(k): str(v) for k, v in dict(values.get("versions") or {}).items()},
+        sha256=_text(values, "sha256"),
+    )
+
+
+def _text(values: dict[str, Any], key: str) -> str | None:
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{key} is not text")
+    return value
+
+
+def _texts(values: dict[str, Any], key: str) -> list[str]:
+    items = values[key]
+    if not (isinstance(items, list) and all(isinstance(item, str) for item in items)):
+        raise TypeError(f"{key} is not a list of texts")
+    return items
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a `.keras` or `.tflite` file, its members checked; raises ModelError if there is none."""
+    require_model_format(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_members(archive, path)
+            if CARD not in archive.namelist():
+                raise ModelError(_no_card(path))
+            return card_from_json(read_json(archive, CARD, path), str(path))
+    except zipfile.BadZipFile as problem:
+        if path.suffix == ".tflite":
+            raise ModelError(_no_card(path)) from problem
+        raise ModelError(_damaged(path, problem)) from problem
+    except (NotImplementedError, RuntimeError, EOFError) as problem:  # odd compression, encryption
+        raise ModelError(_damaged(path, problem)) from problem
+
+
+def _no_card(path: Path) -> str:
+    new = path.with_name(f"{path.stem}-adopted{path.suffix}")
+    return (
+        f"{path}: this model has no card that names its classes and its input. Give it one: "
+        f"cnncli models adopt {path} --labels LABELS.txt --input-range 0..255 -o {new}"
+    )
+
+
+def _damaged(path: Path, problem: Exception) -> str:
+    kind = "Keras model" if path.suffix == ".keras" else "LiteRT model"
+    return f"{path}: the file is there but is not a complete {kind} ({problem}): truncated or damaged"
+
+
+def require_model_format(path: Path) -> None:
+    """Raises ModelError unless `path` is a regular `.keras` or `.tflite` file with the right first bytes."""
+    if path.is_dir():
+        what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder without model.keras"
+        raise ModelError(f"{path}: this is {what}; expected a .keras or .tflite file or a run folder")
+    if not path.is_file():
+        raise ModelError(f"{path}: not a regular file; expected a .keras or .tflite file")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if path.suffix == ".keras" and head.startswith(b"PK"):
+        return
+    if path.suffix == ".tflite" and head[4:8] == TFLITE_IDENTIFIER:
+        return
+    raise ModelError(f"{path}: {_wrong_format(path, head)}")
+
+
+def _wrong_format(path: Path, head: bytes) -> str:
+    if path.suffix in (".keras", ".tflite"):
+        return f"the file is there but is not a complete {path.suffix} model: truncated or another format"
+    if head.startswith(b"\x89HDF"):
+        return "HDF5 is accepted as --weights of a pretrained network only; save whole models as .keras"
+    if head[:1] == b"\x80" or path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"):
+        return "pickled models (PyTorch, joblib) are not accepted: reading one would run its code"
+    return "not a model format that is accepted; expected .keras or .tflite"
+
+
+def check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raises ModelError unless the archive holds only the members that it should, at believable sizes."""
+    expected = {*KERAS_MEMBERS, CARD} if path.suffix == ".keras" else {CARD}
+    names = [info.filename for info in archive.infolist()]
+    if unknown := [name for name in names if name not in expected]:
+        raise ModelError(f"{path}: it holds {unknown[0]!r}, which no model of this kind has; refused")
+    if len(set(names)) != len(names):
+        raise ModelError(f"{path}: it holds a member twice; refused")
+    for info in archive.infolist():
+        limit = MAX_MODEL_BYTES if info.filename.endswith(".h5") else MAX_JSON_BYTES
+        inflated = info.file_size > max(1_000_000, MAX_INFLATION * info.compress_size)
+        if info.file_size > limit or inflated:
+            size = f"{info.compress_size / 1e6:.1f} MB that unpack to {info.file_size / 1e6:.0f} MB"
+            raise ModelError(f"{path}: {info.filename} is too large ({size}); refused")
+    if path.suffix == ".keras" and (missing := [name for name in KERAS_MEMBERS if name not in names]):
+        raise ModelError(f"{path}: it lacks {missing[0]!r}: not a complete Keras model")
+
+
+def read_json(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
+    """The parsed JSON member `name`, its size and depth bounded before it is parsed."""
+    with archive.open(name) as member:
+        text = member.read(MAX_JSON_BYTES + 1)
+    if len(text) > MAX_JSON_BYTES or _depth(text) > MAX_JSON_DEPTH:
+        raise ModelError(f"{path}: {name} is too large or nested too deeply; refused")
+    try:
+        return json.loads(text)
+    except ValueError as problem:  # JSON and UTF-8 errors alike
+        raise ModelError(f"{path}: {name} is not valid JSON ({problem})") from problem
+
+
+def _depth(text: bytes) -> int:
+    """The deepest nesting of brackets, those inside strings counted too: an upper bound."""
+    depth = deepest = 0
+    for bracket in re.findall(rb"[][{}]", text):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def model_sha256(path: Path) -> str:
+    """sha256 of what the model computes with: the flatbuffer, or config and weights of a `.keras` file."""
+    digest = hashlib.sha256()
+    for block in _model_blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _model_blocks(path: Path) -> Iterator[bytes]:
+    if path.suffix == ".tflite":
+        yield from _blocks(path.open("rb"), flatbuffer_bytes(path))
+        return
+    with zipfile.ZipFile(path) as archive:
+        for name in ("config.json", "model.weights.h5"):
+            yield from _blocks(archive.open(name), archive.getinfo(name).file_size)
+
+
+def _blocks(file: Any, size: int) -> Iterator[bytes]:
+    with file:
+        while size > 0 and (block := file.read(min(size, 1 << 20))):
+            size -= len(block)
+            yield block
+
+
+def flatbuffer_bytes(path: Path) -> int:
+    """Size in bytes of the flatbuffer at the beginning of a `.tflite` file with a card."""
+    with zipfile.ZipFile(path) as archive:
+        return min(info.header_offset for info in archive.infolist())
+
+
+def check_content(path: Path, card: ModelCard) -> None:
+    """Raises ModelError unless the model's bytes are those that its card was written for."""
+    try:
+        actual = model_sha256(path)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, KeyError, ValueError) as problem:
+        raise ModelError(_damaged(path, problem)) from problem
+    if actual != card.sha256:
+        raise ModelError(f"{path}: the model is damaged: its sha256 is {actual}, its card says {card.sha256}")
+
+
+def write_keras(source: Path, card: ModelCard, target: Path) -> None:
+    """Writes `target`, a copy of the `.keras` file `source` with `card` inside, atomically."""
+    card = replace(card, sha256=model_sha256(source))
+    with (
+        zipfile.ZipFile(source) as archive,
+        replacing(target) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as new,
+    ):
+        for name in KERAS_MEMBERS:
+            with archive.open(name) as member, new.open(_member(name), "w", force_zip64=True) as copy:
+                shutil.copyfileobj(member, copy, 1 << 20)
+        new.writestr(_member(CARD), _card_text(card))
+
+
+def write_tflite(flatbuffer: bytes, card: ModelCard, target: Path) -> None:
+    """Writes `target`, the flatbuffer with `card` appended, atomically."""
+    card = replace(card, sha256=hashlib.sha256(flatbuffer).hexdigest())
+    tail = io.BytesIO()
+    with zipfile.ZipFile(tail, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_member(CARD), _card_text(card))
+    with replacing(target) as file:
+        file.write(flatbuffer)
+        file.write(tail.getbuffer())
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # equal models give equal files
+
+
+def _card_text(card: ModelCard) -> str:
+    return json.dumps(card.to_json(), indent=1)
+
+
+def labels_from_file(path: Path) -> tuple[ImageClass, ...]:
+    """The classes of a `--labels` file in the model's order: a line each, `label` or `id<TAB>label`."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ModelError(f"{path}: the labels cannot be read ({problem}); expected text, a label a line") from problem
+    classes = tuple(_class(line) for line in lines if line)
+    if repeated := _repeated(c.id for c in classes):
+        raise ModelError(f"{path}: the class {repeated!r} stands there twice; use lines of 'id<TAB>label'")
+    return classes
+
+
+def _class(line: str) -> ImageClass:
+    id_, tab, label = line.partition("\t")
+    return ImageClass(id_.strip(), label.strip() if tab else id_.strip())
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

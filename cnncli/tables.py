@@ -1,0 +1,54 @@
+"""Results as people read them in a terminal: dataclasses in, Rich tables out, no arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.bar import Bar
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from cnncli.console import printable
+from cnncli.formats import INVENTORY_COLUMNS, inventory_rows
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from cnncli.inference.compiled import Compiled
+    from cnncli.inference.inventory import Holding
+    from cnncli.inference.pipeline import Result
+
+_BAR_COLUMNS = 20
+
+
+def prediction_block(result: Result) -> RenderableType:
+    """One image with its labels, best first."""
+    title = Text(printable(result.source.name), style="bold", overflow="fold")
+    if not result.predictions:
+        return Group(title, Text("  no label reaches --min-confidence", style="dim"))
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    table.add_column(justify="right", width=4, no_wrap=True)
+    table.add_column(justify="right", width=6, no_wrap=True)
+    table.add_column(width=_BAR_COLUMNS, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(style="dim", overflow="fold")
+    for answer in result.predictions:
+        table.add_row(
+            str(answer.rank),
+            f"{answer.score:.1%}",
+            Bar(1.0, 0, answer.score, width=_BAR_COLUMNS, color="cyan"),
+            Text(printable(answer.image_class.label.replace("_", " "))),
+            Text(printable(answer.image_class.id)),
+        )
+    return Group(title, table)
+
+
+def inventory_table(holdings: list[Holding], others: list[Compiled]) -> RenderableType:
+    """What `models list` shows, fitting 80 columns."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    for number, column in enumerate(INVENTORY_COLUMNS):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in inventory_rows(holdings, others):
+        table.add_row(*(Text(printable(cell)) for cell in row), style="" if row[-1] != "-" else "dim")
+    return table

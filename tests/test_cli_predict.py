@@ -1,0 +1,137 @@
+"""`cnncli predict` as its users meet it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a red, a green and a broken picture."""
+    Image.new("RGB", (60, 40), (250, 10, 10)).save(tmp_path / "red.png")
+    Image.new("RGB", (60, 40), (10, 250, 10)).save(tmp_path / "green.jpg")
+    (tmp_path / "broken.jpg").write_text("<!DOCTYPE html><p>404")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_predict_names_what_is_in_each_picture(cnncli, folder, flat_model) -> None:
+    run = cnncli("predict", "red.png", "green.jpg", "--model", flat_model, "--top", "1")
+    assert [line.split("\t")[3] for line in run.out.splitlines()] == ["red", "green"]
+    assert run.code == 0
+
+
+def test_predict_json_has_one_row_for_each_file_in_order_and_names_the_bad_one(cnncli, folder, flat_model) -> None:
+    run = cnncli("predict", "red.png", "broken.jpg", "green.jpg", "--model", flat_model, "--format", "json")
+    rows = json.loads(run.out)
+    assert [row["path"] for row in rows] == ["red.png", "broken.jpg", "green.jpg"]
+    assert [len(row["predictions"]) for row in rows] == [3, 0, 3]
+    assert rows[0]["error"] is None and "HTML" in rows[1]["error"]
+    assert rows[0]["predictions"][0]["label"] == "red"
+    assert set(rows[0]) == {"schema", "path", "model", "predictions", "error"}
+    assert sum(p["score"] for p in rows[0]["predictions"]) == pytest.approx(1, abs=1e-5)
+    assert run.code == 3
+    assert "error: broken.jpg: not an image: this is an HTML page" in run.err
+
+
+def test_predict_jsonl_and_csv_say_the_same(cnncli, folder, flat_model) -> None:
+    lines = cnncli("predict", ".", "--model", flat_model, "--format", "jsonl").out.splitlines()
+    table = list(csv.DictReader(io.StringIO(cnncli("predict", ".", "--model", flat_model, "--format", "csv").out)))
+    assert [json.loads(line)["path"] for line in lines] == ["broken.jpg", "green.jpg", "red.png"]
+    assert list(table[0]) == "path model rank index class_id label score error".split()
+    assert [(row["path"], row["rank"], row["label"]) for row in table[:2]] == [
+        ("broken.jpg", "", ""),
+        ("green.jpg", "1", "green"),
+    ]
+    assert float(table[1]["score"]) == json.loads(lines[1])["predictions"][0]["score"]
+
+
+def test_predict_fails_with_1_when_nothing_could_be_read(cnncli, folder, flat_model) -> None:
+    run = cnncli("predict", "broken.jpg", "missing.jpg", "--model", flat_model, "--format", "json")
+    assert run.code == 1
+    assert [row["error"] for row in json.loads(run.out)][1] == "no such file or folder"
+
+
+def test_predict_min_confidence_leaves_out_weak_answers_without_an_error(cnncli, folder, flat_model) -> None:
+    run = cnncli("predict", "red.png", "--model", flat_model, "--min-confidence", "0.999", "--format", "json")
+    assert json.loads(run.out)[0]["predictions"] == [] and json.loads(run.out)[0]["error"] is None
+    assert run.code == 0
+
+
+def test_predict_top_above_the_number_of_classes_gives_all(cnncli, folder, flat_model) -> None:
+    run = cnncli("predict", "red.png", "--model", flat_model, "--top", "50", "--format", "json")
+    assert [p["rank"] for p in json.loads(run.out)[0]["predictions"]] == [1, 2, 3]
+
+
+def test_predict_gives_the_same_scores_with_keras_and_with_litert(cnncli, folder, flat_model) -> None:
+    scores = []
+    for backend in ("litert", "tensorflow"):
+        run = cnncli("predict", "red.png", "--model", flat_model, "--backend", backend, "--format", "json")
+        scores.append([p["score"] for p in json.loads(run.out)[0]["predictions"]])
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_predict_annotate_writes_labelled_copies_and_never_over_an_input(cnncli, folder, flat_model) -> None:
+    (folder / "sub").mkdir()
+    Image.new("RGB", (30, 30), (0, 0, 250)).save(folder / "sub" / "red.png")
+    Image.new("RGB", (30, 30), (0, 0, 250)).save(folder / "red-labels.png")
+    before = (folder / "red-labels.png").read_bytes()
+    run = cnncli("predict", "red-labels.png", "red.png", "sub/red.png", "--model", flat_model, "--annotate", ".")
+    assert run.code == 0
+    assert (folder / "red-labels.png").read_bytes() == before
+    written = sorted(path.name for path in folder.glob("*-labels*.png"))
+    assert written == ["red-labels-2.png", "red-labels-3.png", "red-labels-labels.png", "red-labels.png"]
+    again = cnncli("predict", "red.png", "--model", flat_model, "--annotate", "out")
+    assert cnncli("predict", "red.png", "--model", flat_model, "--annotate", "out").err == again.err  # replaced
+    with Image.open(folder / "red-labels-2.png") as image:
+        assert image.getpixel((image.width // 2, 20)) == (250, 10, 10)  # the photo is there, unhidden
+        assert image.width >= 60 and image.height > 40 + 3 * 16
+
+
+def test_predict_annotate_does_not_change_a_score(cnncli, folder, flat_model, photo) -> None:
+    photo.resize((2000, 1250)).save("photo.jpg")
+    plain = cnncli("predict", "photo.jpg", "--model", flat_model, "--format", "csv").out
+    assert cnncli("predict", "photo.jpg", "--model", flat_model, "--format", "csv", "--annotate", "out").out == plain
+
+
+def test_predict_without_a_model_says_where_to_put_the_weights(cnncli, folder) -> None:
+    run = cnncli("predict", "red.png", "--offline")
+    assert run.code == 1 and run.out == ""
+    assert "no --model was given" in run.err
+    assert "resnet50_weights_tf_dim_ordering_tf_kernels.h5" in run.err
+    assert "cnncli models pull resnet50" in run.err
+
+
+def test_predict_lists_the_networks_for_an_unknown_model(cnncli, folder) -> None:
+    run = cnncli("predict", "red.png", "--model", "mobilnet")
+    assert run.code == 1
+    assert "mobilnet: neither a pretrained network nor a model file" in run.err
+    assert "Did you mean mobilenet?" in run.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "Missing argument 'IMAGE...'"),
+        (("red.png", "--top", "0"), "Invalid value for '--top'"),
+        (("red.png", "--topp", "3"), "No such option '--topp'"),
+        (("red.png", "--format", "xml"), "Invalid value for '--format'"),
+        (("red.png", "--min-confidence", "1.5"), "Invalid value for '--min-confidence'"),
+    ],
+)
+def test_predict_refuses_a_wrong_command_line_with_2(cnncli, folder, arguments, expected) -> None:
+    run = cnncli("predict", *arguments)
+    assert run.code == 2 and run.out == ""
+    assert expected in run.err
+
+
+def test_an_image_instead_of_a_command_gets_the_right_hint(cnncli, folder) -> None:
+    run = cnncli("red.png")
+    assert run.code == 2
+    assert "Did you mean 'cnncli predict red.png'?" in run.err
