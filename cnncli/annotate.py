@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,36 +19,97 @@ from cnncli.sources import Source
 
 _MIN_TEXT_PX = 16  # legible on any screen
 _TEXT_SHARE = 1 / 28  # text height as a share of the picture's geometric mean side
+_MAX_LABEL = 100  # characters; of a longer label the end is left out
 _INK, _PAPER, _BAR, _TRACK = (20, 20, 20), (255, 255, 255), (38, 110, 190), (225, 225, 225)
+_NOTHING = "no label above the threshold"
+# Pillow's own font has hardly more than ASCII: what Linux, macOS and Windows have beside it, widest use first
+_SYSTEM_FONTS = ("DejaVuSans.ttf", "Arial.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")
+_UNASSIGNED = "\U000f0000"  # a character for private use, which no font has
 _JPEG_QUALITY = 92
+_MAX_JPEG_PX = 65_500  # libjpeg's limit for either side
+_MAX_STEM_BYTES = 150  # file systems take 255 for a name; "-labels-2.jpg" and what a temporary name adds come on top
 
 
 def annotated(image: Image.Image, lines: Iterable[tuple[str, float]]) -> Image.Image:
     """The picture with a panel below it: for each `(label, score)` its bar, percentage and label.
 
-    The text grows with the picture and is never smaller than 16 px; a narrow picture gets a wider canvas.
+    The text grows with the picture, but not beyond its width, and is never smaller than 16 px; a narrow picture gets
+    a wider canvas.
     """
-    size = max(_MIN_TEXT_PX, round((image.width * image.height) ** 0.5 * _TEXT_SHARE))
-    font = ImageFont.load_default(size)
-    rows = [(f"{score:.1%}", label, score) for label, score in lines] or [("", "no label above the threshold", 0.0)]
-    percent_width = round(font.getlength("100.0%"))
-    bar_width = 5 * size
-    text_left = size + bar_width + size // 2 + percent_width + size // 2
-    width = max(image.width, *(text_left + round(font.getlength(label)) + size for _, label, _ in rows))
-    row_height = round(size * 1.5)
-    panel_height = row_height * len(rows) + size
-    canvas = Image.new("RGB", (width, image.height + panel_height), _PAPER)
+    rows = [(_one_line(label), score) for label, score in lines]
+    labels = [label for label, _ in rows] or [_NOTHING]
+    font = _fitting_font(image.size, labels)
+    width = max(image.width, _panel_width(font, labels))
+    row_height, margin = _row_height(font), round(font.size)
+    canvas = Image.new("RGB", (width, image.height + row_height * len(labels) + margin), _PAPER)
     canvas.paste(image, ((width - image.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
-    for number, (percent, label, score) in enumerate(rows):
-        middle = image.height + size // 2 + row_height * number + row_height // 2
-        top, bottom = middle - size // 3, middle + size // 3
-        if percent:
-            draw.rectangle((size, top, size + bar_width, bottom), fill=_TRACK)
-            draw.rectangle((size, top, size + round(bar_width * score), bottom), fill=_BAR)
-        draw.text((text_left - size // 2, middle), percent, _INK, font, anchor="rm")
-        draw.text((text_left if percent else size, middle), label, _INK, font, anchor="lm")
+    middle = image.height + margin // 2 + row_height // 2
+    if not rows:
+        draw.text((margin, middle), _NOTHING, _INK, font, anchor="lm")
+    for number, (label, score) in enumerate(rows):
+        _draw_row(draw, middle + row_height * number, font, label, score)
     return canvas
+
+
+def _draw_row(draw: ImageDraw.ImageDraw, middle: int, font: ImageFont.FreeTypeFont, label: str, score: float) -> None:
+    left, right, half = round(font.size), round(font.size) + _bar_width(font), round(font.size / 3)
+    draw.rectangle((left, middle - half, right, middle + half), fill=_TRACK)
+    draw.rectangle((left, middle - half, left + round(_bar_width(font) * score), middle + half), fill=_BAR)
+    draw.text((_label_left(font) - font.size / 2, middle), f"{score:.1%}", _INK, font, anchor="rm")
+    draw.text((_label_left(font), middle), label, _INK, font, anchor="lm")
+
+
+def _fitting_font(picture: tuple[int, int], labels: list[str]) -> ImageFont.FreeTypeFont:
+    """A font that has the labels' characters, in the size for a picture `(width, height)`."""
+    face = _typeface(frozenset("".join(labels)))
+    size = max(_MIN_TEXT_PX, round((picture[0] * picture[1]) ** 0.5 * _TEXT_SHARE))
+    fitting = int(size * picture[0] / _panel_width(_font(face, size), labels))
+    return _font(face, max(_MIN_TEXT_PX, min(size, fitting)))
+
+
+@functools.lru_cache(64)
+def _typeface(characters: frozenset[str]) -> str | None:
+    """The first font that has these characters; None, Pillow's own, if that does or if no other does."""
+    for face in (None, *_SYSTEM_FONTS):
+        with contextlib.suppress(OSError):  # not on this machine
+            font = _font(face, _MIN_TEXT_PX)
+            missing = bytes(font.getmask(_UNASSIGNED))  # the box that stands for a character that the font lacks
+            if all(bytes(font.getmask(character)) != missing for character in characters):
+                return face
+    return None
+
+
+@functools.lru_cache(8)  # each holds a file open
+def _font(face: str | None, size: int) -> ImageFont.FreeTypeFont:
+    if face is not None:
+        return ImageFont.truetype(face, size)
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # as it is whenever a size is given
+    return font
+
+
+def _bar_width(font: ImageFont.FreeTypeFont) -> int:
+    return round(5 * font.size)
+
+
+def _row_height(font: ImageFont.FreeTypeFont) -> int:
+    return round(font.size * 1.5)
+
+
+def _label_left(font: ImageFont.FreeTypeFont) -> int:
+    """Where labels begin: right of the margin, the bar and the percentage, with half a margin between them."""
+    return round(2 * font.size) + _bar_width(font) + round(font.getlength("100.0%"))
+
+
+def _panel_width(font: ImageFont.FreeTypeFont, labels: Iterable[str]) -> int:
+    return _label_left(font) + max(round(font.getlength(label)) for label in labels) + round(font.size)
+
+
+def _one_line(label: str) -> str:
+    """A label without line ends and control characters, cut to a length that can be read at a glance."""
+    text = "".join(c if c.isprintable() else " " for c in label)
+    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 3] + "..."
 
 
 class Names:
@@ -53,30 +118,35 @@ class Names:
     def __init__(self, folder: Path, inputs: Iterable[str]) -> None:
         """`inputs` are the names of files in `folder` that must not be written over."""
         self._folder = folder
-        self._taken = set(inputs)
+        self._taken = {name.casefold() for name in inputs}  # some file systems know no difference in case
 
     def path_for(self, source: Source) -> Path:
         """The path of the annotated copy of an input: `cat-labels.jpg`, or `cat-labels-2.jpg` if that is taken."""
-        stem = source.path.stem if source.path is not None else _stem_of_stream(source.name)
-        suffix = ".jpg" if Path(source.name).suffix.lower() in (".jpg", ".jpeg", ".jfif", ".jpe") else ".png"
-        candidates = (f"{stem[:80]}-labels{'' if n == 1 else f'-{n}'}{suffix}" for n in itertools.count(1))
-        name = next(name for name in candidates if name not in self._taken)
-        self._taken.add(name)
+        original = source.path or Path(_name_of_stream(source.name))
+        stem = original.stem
+        while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
+            stem = stem[:-1]
+        suffix = ".jpg" if original.suffix.lower() in (".jpg", ".jpeg", ".jfif", ".jpe") else ".png"
+        candidates = (f"{stem}-labels{'' if n == 1 else f'-{n}'}{suffix}" for n in itertools.count(1))
+        name = next(name for name in candidates if name.casefold() not in self._taken)
+        self._taken.add(name.casefold())
         return self._folder / name
 
 
-def _stem_of_stream(name: str) -> str:
+def _name_of_stream(name: str) -> str:
     """A file name for an image that came from an address or from standard input."""
-    stem = Path(name.split("?")[0].rstrip("/")).stem
-    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem).strip("-. ") or "stdin"
+    last = unquote(urlsplit(name).path).rstrip("/").rpartition("/")[2]
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in last).strip("-. ") or "stdin"
 
 
 def save(image: Image.Image, picture: Picture, path: Path) -> None:
-    """Writes a picture atomically, keeping the colour profile; raises CnncliError where that fails."""
-    options = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}
+    """Writes an annotated `picture` atomically, with its colour profile; raises CnncliError where that fails."""
+    # the panel is coloured, so a grey picture's profile no longer fits
+    options = {"icc_profile": picture.icc_profile} if picture.icc_profile and picture.image.mode == "RGB" else {}
     try:
         with replacing(path) as file:
             if path.suffix == ".jpg":
+                image.thumbnail((_MAX_JPEG_PX, _MAX_JPEG_PX))
                 image.save(file, "JPEG", quality=_JPEG_QUALITY, **options)
             else:
                 image.save(file, "PNG", **options)

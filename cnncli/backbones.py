@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from cnncli.errors import CacheError
+
 Normalisation = Literal["caffe", "tf", "torch", "none"]
 
 NORMALISATIONS: dict[Normalisation, str] = {
@@ -220,6 +222,11 @@ def imagenet_classes() -> tuple[ImageClass, ...]:
 
 
 def keras_home() -> Path:
-    """Keras's own folder: `$KERAS_HOME`, or `.keras` in the user's home."""
+    """Keras's own folder: `$KERAS_HOME`, or `.keras` in the user's home. Raises CacheError if there is no home."""
     configured = os.environ.get("KERAS_HOME")
-    return Path(configured) if configured else Path("~/.keras").expanduser()
+    if configured:
+        return Path(configured)
+    try:
+        return Path("~/.keras").expanduser()
+    except RuntimeError:
+        raise CacheError("this user has no home folder; set KERAS_HOME to a folder for weights") from None

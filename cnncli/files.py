@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -15,9 +17,12 @@ from typing import BinaryIO
 def replacing(target: Path) -> Iterator[BinaryIO]:
     """Opens a temporary file beside `target` that takes its place when the block ends well.
 
-    It is flushed to the disk before the rename; on any error it is removed and `target` stays as it was.
+    It is flushed to the disk before the rename; on any error it is removed and `target` stays as it was. Raises
+    OSError, also where `target` is a folder or a device, which nothing may take the place of.
     """
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EEXIST, "not a regular file", str(target))
+    temporary = target.with_name(f".{_stem(target)}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -29,6 +34,18 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Removes what `replacing` left beside `target` in processes that were killed. Nobody may be writing it now."""
+    for leftover in target.parent.glob(f".{glob.escape(_stem(target))}.*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def _stem(target: Path) -> str:
+    """As much of its name as leaves room for the rest in 255 bytes, whatever its letters."""
+    return target.name[:50]
 
 
 def _sync_folder(folder: Path) -> None:

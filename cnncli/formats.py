@@ -125,7 +125,7 @@ def inventory_rows(holdings: list[Holding], others: list[Compiled]) -> list[tupl
     return rows + files
 
 
-INVENTORY_COLUMNS = ("name", "input px", "params M", "MB", "top-1", "top-5", "cached", "compiled", "disk MB")
+INVENTORY_COLUMNS = ("name", "px", "params M", "MB", "top-1", "top-5", "cached", "compiled", "disk MB")
 
 
 def inventory_tabs(holdings: list[Holding], others: list[Compiled]) -> str:

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnncli.backbones import BACKBONES, Backbone
 from cnncli.errors import ModelError
 
 if TYPE_CHECKING:
     import h5py
+
+MAX_INFLATION = 20  # the data may unpack to this many times the size of the file, or to a megabyte
+_BFLOAT16 = np.dtype("V2")  # how Keras stores a type that HDF5 has not
 
 StoredLayer = tuple[str, list[tuple[int, ...]]]  # name, shapes of its weights
 
@@ -24,49 +28,67 @@ def check(file: Path | io.BytesIO, size_bytes: int, shown: str) -> None:
 
     try:
         with h5py.File(file, "r") as root:
+            claimed = 0
             for dataset in _datasets(root, shown):
-                _check_dataset(dataset, size_bytes, shown)
-    except (OSError, KeyError, RuntimeError, ValueError) as problem:
+                claimed += dataset.nbytes
+                _check_dataset(dataset, claimed, size_bytes, shown)
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as problem:
         raise ModelError(f"{shown}: its weights are damaged ({problem})") from problem
 
 
-def _datasets(group: h5py.Group, shown: str, depth: int = 0) -> Iterator[h5py.Dataset]:
+def _datasets(root: h5py.Group, shown: str) -> Iterator[h5py.Dataset]:
     import h5py
 
-    if depth > 50:
-        raise ModelError(f"{shown}: its weights are nested too deeply; refused")
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ModelError(f"{shown}: {name!r} is a link to elsewhere; refused")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            yield from _datasets(item, shown, depth + 1)
-        elif isinstance(item, h5py.Dataset):
-            yield item
+    waiting, seen = [root], {root}
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ModelError(f"{shown}: {name!r} is a link to elsewhere; refused")
+            item = group[name]
+            if isinstance(item, h5py.Dataset):
+                yield item
+            elif item in seen:
+                raise ModelError(f"{shown}: {item.name} is linked twice; refused")
+            elif isinstance(item, h5py.Group):
+                seen.add(item)
+                waiting.append(item)
 
 
-def _check_dataset(dataset: h5py.Dataset, size_bytes: int, shown: str) -> None:
+def _check_dataset(dataset: h5py.Dataset, claimed_bytes: int, size_bytes: int, shown: str) -> None:
+    """Checks one dataset; `claimed_bytes` is what it and those before it unpack to."""
     if dataset.external or dataset.is_virtual:
         raise ModelError(f"{shown}: {dataset.name} keeps its data in another file; refused")
-    if dataset.nbytes > max(size_bytes * 20, 1_000_000):
+    if dataset.dtype.kind not in "biuf" and dataset.dtype != _BFLOAT16:
+        raise ModelError(f"{shown}: {dataset.name} holds {dataset.dtype} where numbers are expected; refused")
+    if claimed_bytes > max(size_bytes * MAX_INFLATION, 1_000_000):
         raise ModelError(
-            f"{shown}: {dataset.name} claims {dataset.nbytes:,} bytes in a file of {size_bytes:,}; refused"
+            f"{shown}: up to {dataset.name} it claims {claimed_bytes:,} bytes in a file of {size_bytes:,}; refused"
         )
-    if dataset.dtype.kind == "f" and not np.isfinite(dataset[()]).all():
+    if dataset.dtype.kind not in "biu" and not _all_finite(dataset[()]):
         raise ModelError(f"{shown}: {dataset.name} has values that are not finite (NaN or infinite); refused")
+
+
+def _all_finite(values: npt.NDArray[Any]) -> bool:
+    if values.dtype == _BFLOAT16:  # infinite and NaN have all eight bits of the exponent set
+        return bool(((values.view(np.uint16) & 0x7F80) != 0x7F80).all())
+    return bool(np.isfinite(values).all())
 
 
 def stored_layers(path: Path) -> list[StoredLayer]:
     """The layers with weights in a checked file of Keras Applications' layout, in order. Raises ModelError."""
     import h5py
 
-    with h5py.File(path, "r") as root:
-        if not any(name.startswith("layer_names") for name in root.attrs):
-            raise ModelError(
-                f"{path}: expected weights in the layout of Keras Applications, with a list of layer names; this "
-                "may be a whole model, or Keras 3's own .weights.h5: save the model as .keras and adopt it instead"
-            )
-        layers = [(name, _weight_shapes(root[name])) for name in _names(root, "layer_names")]
+    try:
+        with h5py.File(path, "r") as root:
+            if not any(name.startswith("layer_names") for name in root.attrs):
+                raise ModelError(
+                    f"{path}: expected weights in the layout of Keras Applications, with a list of layer names; this "
+                    "may be a whole model, or Keras 3's own .weights.h5: save the model as .keras and adopt it instead"
+                )
+            layers = [(name, _weight_shapes(root[name])) for name in _names(root, "layer_names")]
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as problem:
+        raise ModelError(f"{path}: its list of layers is damaged ({problem})") from problem
     return [(name, shapes) for name, shapes in layers if shapes]
 
 

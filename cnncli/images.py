@@ -5,14 +5,15 @@ Formats are allow-listed and decided by content, never by the file's name. Nothi
 
 from __future__ import annotations
 
+import importlib
 import re
 import struct
-import zlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cnncli.backbones import InputSpec
 from cnncli.errors import ImageError
@@ -34,29 +35,44 @@ _SIGNATURES = (
     (rb"\xff\xd8\xff", "JPEG"),
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"GIF8[79]a", "GIF"),
-    (rb"BM", "BMP"),
+    (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),  # with the size of its second header
     (rb"RIFF....WEBP", "WEBP"),
     (rb"II[*+]\0|MM\0[*+]", "TIFF"),
-    (rb"....ftyp(?:avif|avis)", "AVIF"),
+    (rb"....ftyp(?:....){0,13}?avi[fs]", "AVIF"),  # its first brand may also be mif1, as in HEIC
     (rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)", "HEIF"),
 )
 _OTHER_CONTENT = (  # what a file that is no image turns out to be
-    (rb"\s*<(?:!doctype html|html)", "an HTML page"),
-    (rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!doctype svg|<svg)", "an SVG drawing, which has no pixels"),
+    (rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html)", "an HTML page"),
+    (
+        rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!doctype svg|<svg)",
+        "an SVG drawing, which has no pixels",
+    ),
     (rb"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull'"),
     (rb"\0\x05\x16\x07", "macOS metadata (AppleDouble)"),
     (rb"%PDF", "a PDF"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript (EPS), which is not accepted"),
     (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf", "an archive; unpack it first"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL, which is not accepted"),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000, which is not accepted"),
+    (rb"8BPS", "a Photoshop file; export it as PNG"),
+    (rb"....ftyp|\x1aE\xdf\xa3", "a video; extract a frame first"),
     (rb"[\t\n\r\x20-\x7e]+\Z", "text"),
 )
-# What Pillow raises on damaged files: the set of its own fuzz tests, and what damaged files raised here.
+# What the decoders raised on hundreds of thousands of damaged files; NotImplementedError is a RuntimeError.
 _DECODE_ERRORS = (
-    OSError, SyntaxError, ValueError, NotImplementedError, OverflowError, KeyError, IndexError, TypeError,
-    EOFError, AttributeError, AssertionError, RuntimeError, struct.error, zlib.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
+    OSError, SyntaxError, ValueError,  # all formats
+    AssertionError,  # a PNG whose palette is missing
+    RuntimeError, ArithmeticError,  # AVIF
+    TypeError,  # TIFF tags of a wrong type
+    IndexError,  # a GIF cut in its second frame
+    EOFError,  # HEIC
+    struct.error,  # EXIF
+    Image.DecompressionBombError,
 )  # fmt: skip
+_PLUGINS = {"WEBP": "WebP", "TIFF": "Tiff", "AVIF": "Avif"}  # those that Pillow does not import for itself
 _ORIENTATION_TAG = 0x0112
+_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 339  # of TIFF 6.0
+_WHITE_IS_ZERO = 0
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -74,7 +90,7 @@ class Picture:
 
     image: Image.Image
     notes: tuple[str, ...] = ()  # what the user should know about how it was read
-    icc_profile: bytes | None = None
+    icc_profile: bytes | None = None  # the one in the file, if it is for the mode of `image`
 
 
 def sniff(head: bytes) -> str | None:
@@ -105,7 +121,10 @@ def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int) -> Pic
         raise ImageError(_not_an_image(head))
     _load_decoder(name)
     file.seek(0)
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    # Pillow's own guard, which raises at twice its limit, stays for what it alone sees; it never goes below the
+    # default, because it also stands before the drawing of text.
+    Image.MAX_IMAGE_PIXELS = max(max_pixels, MAX_PIXELS)
+    warnings.filterwarnings("ignore", module="PIL")  # on metadata that a good picture does not need
     with Image.open(file, formats=(name,)) as image:
         if image.width * image.height > max_pixels:
             raise ImageError(_too_many_pixels(image.width * image.height, max_pixels))
@@ -115,9 +134,14 @@ def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int) -> Pic
         # The order matters: after an error that was caught, Pillow returns a half-decoded picture as good.
         image.load()
         profile = image.info.get("icc_profile")
-        upright = _upright(image)
-        picture = Picture(_opaque(upright), icc_profile=profile if isinstance(profile, bytes) else None)
-        return replace(picture, notes=("animated: only its first frame is used",)) if _animated(image) else picture
+        picture = _upright(image, _on_canvas(image, _opaque(image)))
+        return Picture(picture, _notes(image), profile if _fits(profile, picture) else None)
+
+
+def _fits(profile: object, image: Image.Image) -> bool:
+    """Whether a colour profile is one for the mode of `image`: bytes 16 to 19 name its colour space."""
+    space = {"L": b"GRAY", "RGB": b"RGB "}[image.mode]
+    return isinstance(profile, bytes) and profile[16:20] == space
 
 
 def _load_decoder(name: str) -> None:
@@ -128,31 +152,43 @@ def _load_decoder(name: str) -> None:
         except ImportError as problem:
             raise ImageError("HEIC needs an extra: pip install 'cnncli[heif]'") from problem
         pillow_heif.register_heif_opener()
-    elif name == "AVIF":
-        from PIL import AvifImagePlugin
+        return
+    if name in _PLUGINS:
+        plugin = importlib.import_module(f"PIL.{_PLUGINS[name]}ImagePlugin")
+        if not getattr(plugin, "SUPPORTED", True):
+            raise ImageError(f"this Pillow has no {name} decoder: pip install --upgrade pillow")
 
-        if not AvifImagePlugin.SUPPORTED:
-            raise ImageError("this Pillow has no AVIF decoder: pip install --upgrade pillow")
 
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turns the picture as its EXIF orientation says. Pillow has already turned a TIFF and then has no tag."""
+def _upright(image: Image.Image, opaque: Image.Image) -> Image.Image:
+    """`opaque` as the EXIF orientation of `image` turns it. Pillow has already turned a TIFF and then has no tag."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except _DECODE_ERRORS:  # damaged metadata around a good picture
-        return image
+        return opaque
     transposition = _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
-    return image if transposition is None else image.transpose(transposition)
+    return opaque if transposition is None else opaque.transpose(transposition)
 
 
-def _animated(image: Image.Image) -> bool:
-    """Whether more frames follow. A broken second frame is no fault of the first."""
-    if image.format not in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
-        return False
+def _notes(image: Image.Image) -> tuple[str, ...]:
+    """What is said about an image of which only a part is used. A broken second frame is no fault of the first."""
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):  # the others hold the same picture in other sizes
+        return ()
     try:
-        return bool(getattr(image, "is_animated", False))
+        more = bool(getattr(image, "is_animated", False))
     except _DECODE_ERRORS:
-        return False
+        more = False
+    what = "several pages: only the first" if image.format == "TIFF" else "animated: only its first frame"
+    return (f"{what} is used",) if more else ()
+
+
+def _on_canvas(image: Image.Image, opaque: Image.Image) -> Image.Image:
+    """Makes what lies outside the first frame of a GIF background, which is what viewers show there."""
+    box = getattr(image, "dispose_extent", None)
+    if box is None or tuple(box) == (0, 0, *image.size):
+        return opaque
+    canvas = Image.new("RGB", image.size, BACKGROUND)
+    canvas.paste(opaque.crop(box), box)
+    return canvas
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -169,18 +205,37 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as value / 257, of 32 bits as value / 16843009; floating point is 0..1 or 0..255."""
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
+    """Grey of 16 bits as value / 257, of 32 bits as value / 16843009; floating point is 0..1 or 0..255.
+
+    32 bits that hold no value above 65535 count as 16: programs store 16-bit pictures so.
+    """
+    values, white = _samples(image)
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise ImageError("it has pixels that are not numbers (NaN or infinite)")
+    if low < 0 or high > white:
+        raise ImageError(f"its pixels range from {low} to {high}; expected 0..1, 0..255 or integers")
+    pixels = np.rint(np.multiply(values, 255 / white, dtype=np.float32)).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):  # the one grey that a PNG makes transparent
+        pixels[values == transparent] = BACKGROUND[0]
+    return Image.fromarray(255 - pixels if _tiff_tag(image, _PHOTOMETRIC_TAG) == _WHITE_IS_ZERO else pixels)
+
+
+def _samples(image: Image.Image) -> tuple[np.ndarray[tuple[int, ...], np.dtype[Any]], float]:
+    """Grey values of shape `(height, width)` and the value that stands for white."""
+    values = np.asarray(image)
     if image.mode == "F":
-        scale = 255.0 if values.max(initial=0) <= 1 else 1.0
-    else:
-        scale = 255 / 0xFFFF if values.max(initial=0) <= 0xFFFF else 255 / 0xFFFFFFFF
-    scaled = values.astype(np.float64) * scale
-    if scaled.min(initial=0) < 0 or scaled.max(initial=0) > 255:
-        raise ImageError(f"its pixels range from {values.min()} to {values.max()}; expected 0..1, 0..255 or integers")
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+        return values, 1.0 if values.max(initial=0) <= 1 else 255.0
+    if image.mode != "I":
+        return values, 2 ** _tiff_tag(image, _BITS_TAG, 16) - 1
+    if _tiff_tag(image, _SAMPLE_FORMAT_TAG, 1) == 1:
+        values = values.view(np.uint32)  # Pillow's mode I is signed, the file is not
+    return values, 0xFFFF if values.max(initial=0) <= 0xFFFF else 0xFFFFFFFF
+
+
+def _tiff_tag(image: Image.Image, tag: int, default: int = -1) -> int:
+    value = getattr(image, "tag_v2", {}).get(tag, default)
+    return int(value[0] if isinstance(value, tuple) else value)
 
 
 def _on_background(image: Image.Image) -> Image.Image:
@@ -231,19 +286,23 @@ def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _decode_fault(problem: BaseException, max_pixels: int) -> str:
     text = " ".join(str(problem).split())
-    if isinstance(problem, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        numbers = re.findall(r"\d+", text)
-        return _too_many_pixels(int(numbers[0]) if numbers else None, max_pixels)
+    if isinstance(problem, Image.DecompressionBombError):
+        return _too_many_pixels(int(re.findall(r"\d+", text)[0]), max_pixels)
+    if isinstance(problem, UnidentifiedImageError):
+        return "the file is damaged or truncated, or of a kind that is not supported: its header cannot be read"
     if isinstance(problem, OSError) and problem.strerror:
         return problem.strerror.lower()
     if re.search("truncat|unexpected end|not processed", text, re.IGNORECASE):
         return "the file is truncated (an interrupted copy or download?)"
-    return f"the file is damaged ({text[:200] or type(problem).__name__})"
+    return f"the file is damaged or truncated ({text[:200] or type(problem).__name__})"
 
 
-def _too_many_pixels(pixels: int | None, max_pixels: int) -> str:
-    size = "more" if pixels is None else f"{pixels / 1e6:.0f}"
-    return f"{size} megapixels, the limit is {max_pixels / 1e6:.0f}; --max-pixels raises it"
+def _too_many_pixels(pixels: int, max_pixels: int) -> str:
+    return f"{_megapixels(pixels)} megapixels, the limit is {_megapixels(max_pixels)}; --max-pixels raises it"
+
+
+def _megapixels(pixels: int) -> str:
+    return f"{pixels / 1e6:,.3f}".rstrip("0").rstrip(".")
 
 
 def _not_an_image(head: bytes) -> str:

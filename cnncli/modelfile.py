@@ -7,12 +7,17 @@ and nothing in it is ever executed.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
 import re
+import shlex
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,11 +32,13 @@ CARD_SCHEMA = 1
 KERAS_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 TFLITE_IDENTIFIER = b"TFL3"  # bytes 4..8 of a LiteRT flatbuffer
 
-MAX_JSON_BYTES = 16_000_000  # of a config or card: the largest of Keras Applications has 0.4 MB
-MAX_JSON_DEPTH = 200  # json.loads recurses; real configs stay below 30
+MAX_JSON_BYTES = 8_000_000  # of a config or card: the largest of Keras Applications has 0.8 MB
 MAX_MODEL_BYTES = 4_000_000_000
 MAX_INPUT_PX = 4096
 MAX_INFLATION = 20  # a member may unpack to this many times its stored size, or to a megabyte
+
+# What `zipfile` raises for damaged archives: besides its own error those of what it is made of.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ def card_from_json(values: object, file: str) -> ModelCard:
     """The card that `to_json` stored; raises ModelError naming the field that does not fit."""
     try:
         return _card(values)
-    except (KeyError, TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise ModelError(f"{file}: its model card is not valid ({problem})") from problem
 
 
@@ -77,25 +84,36 @@ def _card(values: object) -> ModelCard:
         raise TypeError("expected an object")
     if values.get("schema") != CARD_SCHEMA:
         raise ValueError(f"schema {values.get('schema')!r}; this cnncli reads {CARD_SCHEMA}")
-    ids, labels = _texts(values, "class_ids"), _texts(values, "labels")
-    if len(ids) != len(labels) or not ids or len(set(ids)) != len(ids):
-        raise ValueError(f"{len(ids)} class_ids and {len(labels)} labels; expected as many, the ids distinct")
-    size = values["input_size"]
-    if not (isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_INPUT_PX for n in size)):
-        raise ValueError(f"input_size {size!r}; expected [height, width], each 1 to {MAX_INPUT_PX}")
-    if values["color"] not in ("rgb", "gray") or values["resize"] not in RESIZES:
-        raise ValueError(f"color {values['color']!r}, resize {values['resize']!r}")
     return ModelCard(
         name=_text(values, "name") or "model",
-        classes=tuple(map(ImageClass, ids, labels)),
-        input=InputSpec(size[0], size[1], values["color"], values["resize"]),
+        classes=_classes(values),
+        input=_input(values),
         licence=_text(values, "licence"),
         description=_text(values, "description"),
         data_fingerprint=_text(values, "data_fingerprint"),
-        metrics={str(k): float(v) for k, v in dict(values.get("metrics") or {}).items()},
-        versions={str(k): str(v) for k, v in dict(values.get("versions") or {}).items()},
+        metrics={name: float(value) for name, value in _entries(values, "metrics", (int, float), "numbers").items()},
+        versions=_entries(values, "versions", (str,), "texts"),
         sha256=_text(values, "sha256"),
     )
+
+
+def _classes(values: dict[str, Any]) -> tuple[ImageClass, ...]:
+    ids, labels = _texts(values, "class_ids"), _texts(values, "labels")
+    if len(ids) != len(labels) or not ids or len(set(ids)) != len(ids):
+        raise ValueError(f"{len(ids)} class_ids and {len(labels)} labels; expected as many, the ids distinct")
+    return tuple(map(ImageClass, ids, labels))
+
+
+def _input(values: dict[str, Any]) -> InputSpec:
+    size = values.get("input_size")
+    if not (isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_INPUT_PX for n in size)):
+        raise ValueError(f"input_size {size!r}; expected [height, width], each 1 to {MAX_INPUT_PX}")
+    color, resize = values.get("color"), values.get("resize")
+    if color not in ("rgb", "gray"):
+        raise ValueError(f"color {color!r}; expected rgb or gray")
+    if resize not in RESIZES:
+        raise ValueError(f"resize {resize!r}; expected one of {', '.join(RESIZES)}")
+    return InputSpec(size[0], size[1], color, resize)
 
 
 def _text(values: dict[str, Any], key: str) -> str | None:
@@ -106,34 +124,53 @@ def _text(values: dict[str, Any], key: str) -> str | None:
 
 
 def _texts(values: dict[str, Any], key: str) -> list[str]:
-    items = values[key]
+    items = values.get(key)
     if not (isinstance(items, list) and all(isinstance(item, str) for item in items)):
         raise TypeError(f"{key} is not a list of texts")
     return items
 
 
+def _entries(values: dict[str, Any], key: str, kinds: tuple[type, ...], expected: str) -> dict[str, Any]:
+    entries = values.get(key) or {}
+    if not (isinstance(entries, dict) and all(type(value) in kinds for value in entries.values())):
+        raise TypeError(f"{key} is not an object of {expected}")
+    return entries
+
+
 def read_card(path: Path) -> ModelCard:
     """The card of a `.keras` or `.tflite` file, its members checked; raises ModelError if there is none."""
     require_model_format(path)
+    if path.suffix == ".tflite" and not zipfile.is_zipfile(path):
+        raise ModelError(_no_card(path))
+    with open_archive(path) as archive:
+        carded = CARD in archive.namelist()
+        if carded or path.suffix == ".keras":  # an archive without a card in a .tflite is LiteRT's own metadata
+            check_members(archive, path)
+        if not carded:
+            raise ModelError(_no_card(path))
+        return card_from_json(read_json(archive, CARD, path), str(path))
+
+
+@contextlib.contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive in the file at `path`. Whatever a damaged one raises while it is used becomes a ModelError."""
     try:
         with zipfile.ZipFile(path) as archive:
-            check_members(archive, path)
-            if CARD not in archive.namelist():
-                raise ModelError(_no_card(path))
-            return card_from_json(read_json(archive, CARD, path), str(path))
-    except zipfile.BadZipFile as problem:
-        if path.suffix == ".tflite":
-            raise ModelError(_no_card(path)) from problem
+            yield archive
+    except _DAMAGE as problem:
         raise ModelError(_damaged(path, problem)) from problem
-    except (NotImplementedError, RuntimeError, EOFError) as problem:  # odd compression, encryption
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:  # other than a place before the beginning, where a damaged one points
+            raise
         raise ModelError(_damaged(path, problem)) from problem
 
 
 def _no_card(path: Path) -> str:
     new = path.with_name(f"{path.stem}-adopted{path.suffix}")
+    old_name, new_name = shlex.quote(str(path)), shlex.quote(str(new))
     return (
         f"{path}: this model has no card that names its classes and its input. Give it one: "
-        f"cnncli models adopt {path} --labels LABELS.txt --input-range 0..255 -o {new}"
+        f"cnncli models adopt {old_name} --labels LABELS.txt --input-range 0..255 -o {new_name}"
     )
 
 
@@ -177,34 +214,32 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
     if len(set(names)) != len(names):
         raise ModelError(f"{path}: it holds a member twice; refused")
     for info in archive.infolist():
-        limit = MAX_MODEL_BYTES if info.filename.endswith(".h5") else MAX_JSON_BYTES
-        inflated = info.file_size > max(1_000_000, MAX_INFLATION * info.compress_size)
-        if info.file_size > limit or inflated:
-            size = f"{info.compress_size / 1e6:.1f} MB that unpack to {info.file_size / 1e6:.0f} MB"
-            raise ModelError(f"{path}: {info.filename} is too large ({size}); refused")
+        _check_member(info, path)
     if path.suffix == ".keras" and (missing := [name for name in KERAS_MEMBERS if name not in names]):
         raise ModelError(f"{path}: it lacks {missing[0]!r}: not a complete Keras model")
 
 
+def _check_member(info: zipfile.ZipInfo, path: Path) -> None:
+    if info.flag_bits & 1:
+        raise ModelError(f"{path}: {info.filename} is encrypted; expected a model without a password")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ModelError(f"{path}: {info.filename} is compressed by method {info.compress_type}; expected 0 or 8")
+    limit = MAX_MODEL_BYTES if info.filename.endswith(".h5") else MAX_JSON_BYTES
+    inflated = info.file_size > max(1_000_000, MAX_INFLATION * info.compress_size)
+    if info.file_size > limit or inflated:
+        size = f"{info.compress_size / 1e6:.1f} MB that unpack to {info.file_size / 1e6:.0f} MB"
+        raise ModelError(f"{path}: {info.filename} is too large ({size}); refused")
+
+
 def read_json(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
-    """The parsed JSON member `name`, its size and depth bounded before it is parsed."""
-    with archive.open(name) as member:
-        text = member.read(MAX_JSON_BYTES + 1)
-    if len(text) > MAX_JSON_BYTES or _depth(text) > MAX_JSON_DEPTH:
-        raise ModelError(f"{path}: {name} is too large or nested too deeply; refused")
+    """The parsed JSON member `name` of an archive that `check_members` let pass."""
+    text = archive.read(name)
     try:
         return json.loads(text)
+    except RecursionError as problem:
+        raise ModelError(f"{path}: {name} is nested too deeply; refused") from problem
     except ValueError as problem:  # JSON and UTF-8 errors alike
         raise ModelError(f"{path}: {name} is not valid JSON ({problem})") from problem
-
-
-def _depth(text: bytes) -> int:
-    """The deepest nesting of brackets, those inside strings counted too: an upper bound."""
-    depth = deepest = 0
-    for bracket in re.findall(rb"[][{}]", text):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def model_sha256(path: Path) -> str:
@@ -219,7 +254,7 @@ def _model_blocks(path: Path) -> Iterator[bytes]:
     if path.suffix == ".tflite":
         yield from _blocks(path.open("rb"), flatbuffer_bytes(path))
         return
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         for name in ("config.json", "model.weights.h5"):
             yield from _blocks(archive.open(name), archive.getinfo(name).file_size)
 
@@ -233,16 +268,13 @@ def _blocks(file: Any, size: int) -> Iterator[bytes]:
 
 def flatbuffer_bytes(path: Path) -> int:
     """Size in bytes of the flatbuffer at the beginning of a `.tflite` file with a card."""
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         return min(info.header_offset for info in archive.infolist())
 
 
 def check_content(path: Path, card: ModelCard) -> None:
-    """Raises ModelError unless the model's bytes are those that its card was written for."""
-    try:
-        actual = model_sha256(path)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, KeyError, ValueError) as problem:
-        raise ModelError(_damaged(path, problem)) from problem
+    """Raises ModelError unless the model's bytes are those that its card, as `read_card` gave it, was written for."""
+    actual = model_sha256(path)
     if actual != card.sha256:
         raise ModelError(f"{path}: the model is damaged: its sha256 is {actual}, its card says {card.sha256}")
 
@@ -273,19 +305,27 @@ def write_tflite(flatbuffer: bytes, card: ModelCard, target: Path) -> None:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # equal models give equal files
+    member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # equal models give equal files
+    member.external_attr = 0o644 << 16  # what `unzip` makes of it can be read
+    return member
 
 
 def _card_text(card: ModelCard) -> str:
     return json.dumps(card.to_json(), indent=1)
 
 
+_LABELS = "UTF-8 text, a label a line"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab between id and label
+
+
 def labels_from_file(path: Path) -> tuple[ImageClass, ...]:
     """The classes of a `--labels` file in the model's order: a line each, `label` or `id<TAB>label`."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as problem:
-        raise ModelError(f"{path}: the labels cannot be read ({problem}); expected text, a label a line") from problem
+        raise ModelError(f"{path}: the labels cannot be read ({problem}); expected {_LABELS}") from problem
+    if odd := next((number for number, line in enumerate(lines, 1) if _CONTROL.search(line)), None):
+        raise ModelError(f"{path}: line {odd} holds control characters; expected {_LABELS}")
     classes = tuple(_class(line) for line in lines if line)
     if repeated := _repeated(c.id for c in classes):
         raise ModelError(f"{path}: the class {repeated!r} stands there twice; use lines of 'id<TAB>label'")

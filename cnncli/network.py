@@ -8,4 +8,4 @@ def reason(problem: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         problem = inner
-    return getattr(problem, "strerror", None) or str(problem).splitlines()[0]
+    return getattr(problem, "strerror", None) or (str(problem).splitlines() or [type(problem).__name__])[0]

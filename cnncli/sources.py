@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import glob
 import io
 import os
 import re
 import stat
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from cnncli import network
 from cnncli.errors import ImageError
 from cnncli.images import EXTENSIONS, sniff
 
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+MAX_FILE_BYTES = 2_000_000_000  # more than the largest image that is accepted takes without compression
 MAX_STREAM_BYTES = 256_000_000  # of an image on stdin or behind an address: well above any photo
-_CONNECT_S, _READ_S, _TOTAL_S = 5.0, 10.0, 60.0  # time-outs of an address
-_JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+MAX_NAME_BYTES = 1 << 20  # of a line in a list: a longer one is no name
+CONNECT_S, READ_S, TOTAL_S = 5.0, 10.0, 60.0  # time-outs of an address
+_BLOCK_BYTES = 1 << 16
+_JUNK = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}  # @eaDir: thumbnails that a Synology keeps
 
 Notify = Callable[[str], None]
 
@@ -58,23 +69,27 @@ def find(arguments: Iterable[str], *, recursive: bool, offline: bool, notify: No
     A path that exists wins over `@list`, an address and a glob. What cannot be found is a Source with a fault, never
     an exception. `notify` is told about files that were passed over because they are no images.
     """
+    search = _Search(recursive, offline, notify)
     for argument in arguments:
-        yield from _expand(argument, recursive=recursive, offline=offline, notify=notify, lists=True)
+        yield from search.expand(argument)
 
 
 def count(arguments: Sequence[str], *, recursive: bool) -> int | None:
-    """How many images `find` will yield; None if only standard input knows."""
-    if "@-" in arguments:
+    """How many images `find` will yield; None if only a stream knows, which can be read only once."""
+    if any(map(_is_streamed_list, arguments)):
         return None
     return sum(1 for _ in _find_without_stdin(arguments, recursive)) + arguments.count("-")
 
 
 def names_in(folder: Path, arguments: Sequence[str], *, recursive: bool) -> set[str]:
-    """The names of the images in `folder` that `find` will yield; of all its files if only standard input knows."""
-    if "@-" in arguments:
+    """The names of the images in `folder` that `find` will yield, through links too; of all its files if only a
+    stream knows.
+    """
+    if any(map(_is_streamed_list, arguments)):
         return {path.name for path in folder.iterdir()}
     found = (source.path for source in _find_without_stdin(arguments, recursive) if source.path is not None)
-    return {path.name for path in found if path.parent.resolve() == folder.resolve()}
+    names = (name for path in found for name in (path, path.resolve()))
+    return {path.name for path in names if path.parent.resolve() == folder.resolve()}
 
 
 def _find_without_stdin(arguments: Sequence[str], recursive: bool) -> Iterator[Source]:
@@ -82,74 +97,149 @@ def _find_without_stdin(arguments: Sequence[str], recursive: bool) -> Iterator[S
     return find(others, recursive=recursive, offline=True, notify=lambda message: None)
 
 
-def _expand(argument: str, *, recursive: bool, offline: bool, notify: Notify, lists: bool) -> Iterator[Source]:
-    path = Path(argument)
-    if argument == "-":
-        yield _standard_input()
-    elif os.path.lexists(path):
-        yield from _folder(path, recursive, notify) if path.is_dir() else [Source(argument, path=path)]
-    elif argument.startswith(("http://", "https://")):
-        fault = "not fetched because of --offline" if offline else None
-        yield Source(argument, url=argument, fault=fault)
-    elif argument.startswith("@") and lists:
-        for line in _listed(argument):
-            if isinstance(line, Source):
-                yield line
-            else:
-                yield from _expand(line, recursive=recursive, offline=offline, notify=notify, lists=False)
-    elif glob.has_magic(argument):
-        matches = sorted(glob.glob(argument, recursive=True), key=natural_order)  # noqa: PTH207 - keeps "./"
-        for match in matches:
-            yield from _expand(match, recursive=recursive, offline=offline, notify=notify, lists=False)
-        if not matches:
-            yield Source(argument, fault="no file matches this pattern")
-    else:
-        yield Source(argument, fault="no such file or folder")
+def _is_streamed_list(argument: str) -> bool:
+    """Whether an argument is a list that comes through a pipe: `@-`, or `@<(find ...)` in a shell."""
+    if not argument.startswith("@") or os.path.lexists(argument):
+        return False
+    return argument == "@-" or (os.path.exists(argument[1:]) and not os.path.isfile(argument[1:]))  # noqa: PTH110, PTH113
 
 
-def natural_order(name: str) -> list[tuple[int, int | str]]:
-    """Sort key under which `2.jpg` comes before `10.jpg`, by code points and not by locale."""
-    parts = re.split(r"([0-9]+)", name)
-    key: list[tuple[int, int | str]] = [(0, int(p)) if i % 2 else (1, p) for i, p in enumerate(parts) if p]
-    return [*key, (2, name)]  # tells "01" from "1"
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Turns IMAGE arguments into sources."""
 
+    recursive: bool
+    offline: bool
+    notify: Notify
 
-def _folder(folder: Path, recursive: bool, notify: Notify) -> Iterator[Source]:
-    seen: set[tuple[int, int]] = set()
-    passed_over: dict[str, int] = {}
-    found = False
-    for source in _walk(folder, recursive, seen, passed_over):
-        found = True
-        yield source
-    if passed_over:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
-        notify(f"{folder}: passed over files that are not images ({kinds})")
-    if not found:
-        yield Source(str(folder), fault="no images in this folder" + ("" if recursive else " (--no-recursive)"))
-
-
-def _walk(folder: Path, recursive: bool, seen: set[tuple[int, int]], passed_over: dict[str, int]) -> Iterator[Source]:
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder already read
-            return
-        seen.add((status.st_dev, status.st_ino))
-        names = sorted(os.listdir(folder), key=natural_order)  # noqa: PTH208 - names alone
-    except OSError as problem:
-        yield Source(str(folder), fault=f"this folder cannot be read ({problem.strerror})")
-        return
-    for name in names:
-        path = folder / name
-        if name.startswith(".") or name in _JUNK:
-            continue
-        if path.is_dir():
-            if recursive:
-                yield from _walk(path, recursive, seen, passed_over)
-        elif path.suffix.lower() in EXTENSIONS or _looks_like_image(path):
-            yield Source(str(path), path=path)
+    def expand(self, argument: str, *, listed: bool = False) -> Iterator[Source]:
+        """What one argument, or one line of a list, stands for."""
+        if argument == "-" and not listed:
+            yield _standard_input()
+        elif os.path.lexists(argument):
+            yield from self._existing(argument)
+        elif "://" in argument:
+            yield self._address(argument)
+        elif argument.startswith("@") and not listed:
+            yield from self._list(argument)
+        elif glob.has_magic(argument):
+            yield from self._pattern(argument)
         else:
-            kind = path.suffix.lower() or "without extension"
-            passed_over[kind] = passed_over.get(kind, 0) + 1
+            yield Source(argument, fault=_why_missing(argument))
+
+    def _existing(self, name: str) -> Iterable[Source]:
+        return self._folder(Path(name)) if os.path.isdir(name) else [Source(name, path=Path(name))]  # noqa: PTH112
+
+    def _address(self, url: str) -> Source:
+        if not url.lower().startswith(("http://", "https://")):
+            return Source(url, fault="only addresses that begin with http:// or https:// are fetched")
+        return Source(url, url=url, fault="not fetched because of --offline" if self.offline else None)
+
+    def _list(self, argument: str) -> Iterator[Source]:
+        empty = True
+        try:
+            for line in _lines(argument):
+                empty = False
+                yield from self.expand(line, listed=True)
+        except OSError as problem:
+            yield Source(argument, fault=f"this list cannot be read ({_reason(problem)})")
+        except ImageError as problem:
+            yield Source(argument, fault=str(problem))
+        else:
+            if empty:
+                yield Source(argument, fault="this list is empty")
+
+    def _pattern(self, pattern: str) -> Iterator[Source]:
+        """The files and folders that a pattern matches; what lies in a folder that matches comes with the folder."""
+        matches = sorted(set(_glob(pattern)), key=natural_order)
+        folders = {Path(match) for match in matches if os.path.isdir(match)}  # noqa: PTH112
+        for match in matches:
+            above = Path(match).parents if self.recursive else Path(match).parents[:1]
+            if folders.isdisjoint(above):
+                yield from self._existing(match)
+        if not matches:
+            yield Source(pattern, fault="no file matches this pattern")
+
+    def _folder(self, folder: Path) -> Iterator[Source]:
+        passed_over: Counter[str] = Counter()
+        found = False
+        for item in _walk(folder, self.recursive):
+            if isinstance(item, Path) and item.suffix.lower() not in EXTENSIONS and not _looks_like_image(item):
+                passed_over[item.suffix.lower() or "without extension"] += 1
+                continue
+            found = True
+            yield Source(str(item), path=item) if isinstance(item, Path) else item
+        if passed_over:
+            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(passed_over.items()))
+            self.notify(f"{folder}: passed over files that are not images ({kinds})")
+        if not found:
+            yield Source(
+                str(folder),
+                fault=f"no images in this folder{'' if self.recursive else '; --no-recursive leaves out those inside'}",
+            )
+
+
+def natural_order(name: str) -> tuple[str, str]:
+    """Sort key under which `2.jpg` comes before `10.jpg`, by code points and not by locale."""
+    # a number is led by its number of digits, so that numbers compare as text does; the name tells "01" from "1"
+    return re.sub(r"0*([0-9]+)", lambda digits: f"{len(digits[1]):04}{digits[1]}", name), name
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[Path | Source]:
+    """The files below a folder in natural order, without hidden ones and junk; a fault for what cannot be read.
+
+    Links to folders are followed, but no folder is read twice.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [str(folder)]  # next one last
+    while waiting:
+        path = waiting.pop()
+        if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
+            yield Path(path)
+        elif recursive or path == str(folder):
+            try:
+                names = _new_names(path, seen)
+            except OSError as problem:
+                yield Source(path, fault=f"this folder cannot be read ({_reason(problem)})")
+                continue
+            waiting += (os.path.join(path, name) for name in names)  # noqa: PTH118 - a string is smaller than a Path
+
+
+def _new_names(folder: str, seen: set[tuple[int, int]]) -> list[str]:
+    """The names in a folder, last one first; none if the folder was seen before, by whatever path."""
+    status = os.stat(folder)  # noqa: PTH116
+    if (status.st_dev, status.st_ino) in seen:
+        return []
+    seen.add((status.st_dev, status.st_ino))
+    names = [name for name in os.listdir(folder) if not name.startswith(".") and name not in _JUNK]  # noqa: PTH208
+    return sorted(names, key=natural_order, reverse=True)
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """Like `glob.iglob`, but `**` does not follow links to folders, which may lead round in circles."""
+    stars = re.fullmatch(r"((?:.*?/)??)\*\*(?:/+(.*))?", pattern, re.DOTALL)
+    if stars is None:
+        yield from glob.iglob(pattern)  # noqa: PTH207 - keeps "./"
+        return
+    before, after = stars.groups()
+    bases = glob.iglob(before) if before else [""]  # noqa: PTH207
+    if not after:  # all that is below: the folder itself, read as any folder
+        yield from (base or "." for base in bases)
+        return
+    for base in bases:
+        for folder in _folders(base):
+            yield from _glob(glob.escape(folder) + after)
+
+
+def _folders(base: str) -> Iterator[str]:
+    """A folder (`""` is the current one) and the visible ones below it, each with a slash at its end."""
+    waiting = [base]
+    while waiting:
+        folder = waiting.pop()
+        yield folder
+        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+            below = (entry for entry in entries if entry.is_dir(follow_symlinks=False))
+            waiting += (f"{folder}{entry.name}/" for entry in below if not entry.name.startswith("."))
 
 
 def _looks_like_image(path: Path) -> bool:
@@ -164,16 +254,29 @@ def _looks_like_image(path: Path) -> bool:
 def _open_regular_file(path: Path) -> BinaryIO:
     """Opens a file for reading, but never a folder, pipe or device, which could block or never end."""
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise ImageError("this is a folder")
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file; give its bytes on standard input, with '-' for the image")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(f"{status.st_size / 1e9:.1f} GB, more than the {MAX_FILE_BYTES / 1e9:g} GB that are read")
         return path.open("rb")
     except OSError as problem:
         raise ImageError(_reason(problem)) from problem
-    except ValueError as problem:  # a null character in the name
-        raise ImageError(f"no such file ({problem})") from problem
+
+
+def _why_missing(name: str) -> str:
+    """Why there is nothing under a name: missing, or behind a folder that may not be entered."""
+    if not name:
+        return "the name is empty"
+    try:
+        os.lstat(name)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character in the name
+        return "no such file or folder"
+    except OSError as problem:
+        return _reason(problem)
+    return "no such file or folder"  # it came into being just now
 
 
 def _reason(problem: OSError) -> str:
@@ -185,50 +288,83 @@ def _reason(problem: OSError) -> str:
 def _standard_input() -> Source:
     content = sys.stdin.buffer.read(MAX_STREAM_BYTES + 1)
     if len(content) > MAX_STREAM_BYTES:
-        return Source("-", fault=f"more than {MAX_STREAM_BYTES // 10**6} MB on standard input")
+        return Source("-", fault=f"more than {MAX_STREAM_BYTES / 1e6:g} MB on standard input")
     if not content:
         return Source("-", fault="nothing came on standard input; expected the bytes of an image")
     return Source("-", content=content)
 
 
-def _listed(argument: str) -> Iterator[str | Source]:
-    """The lines of `@FILE` (`@-`: standard input), or its NUL-separated names; paths are as typed in the shell."""
-    try:
-        content = sys.stdin.buffer.read() if argument == "@-" else Path(argument[1:]).read_bytes()
-    except OSError as problem:
-        yield Source(argument, fault=f"this list cannot be read ({_reason(problem)})")
-        return
-    separator = b"\0" if b"\0" in content else b"\n"
-    lines = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(separator)]
-    names = [line for line in lines if line.strip()]
-    yield from names
-    if not names:
-        yield Source(argument, fault="this list is empty")
+def _lines(argument: str) -> Iterator[str]:
+    """The names in `@FILE` (`@-`: standard input), one a line or NUL-separated, as one would type them.
+
+    Raises OSError, or ImageError if this is no list.
+    """
+    with _open_list(argument) as file:
+        block = file.read(_BLOCK_BYTES)
+        _require_text(block)
+        block = block.removeprefix(codecs.BOM_UTF8)
+        separator = b"\0" if b"\0" in block else b"\n"
+        rest = b""
+        while block:
+            *names, rest = (rest + block).split(separator)
+            yield from _typed(names, separator)
+            if len(rest) > MAX_NAME_BYTES:
+                raise ImageError("this is no list of names: it has a line of more than a megabyte")
+            block = file.read(_BLOCK_BYTES)
+        yield from _typed([rest], separator)
+
+
+def _typed(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
+    ends = b"\r" if separator == b"\n" else b""
+    return filter(str.strip, (os.fsdecode(name.removesuffix(ends)) for name in names))
+
+
+def _open_list(argument: str) -> AbstractContextManager[BinaryIO]:
+    if argument == "@-":
+        return contextlib.nullcontext(sys.stdin.buffer)
+    path = Path(argument[1:])
+    if stat.S_ISCHR(path.stat().st_mode):  # /dev/zero never ends
+        raise ImageError("this is a device; expected a list of names")
+    return path.open("rb")
+
+
+def _require_text(head: bytes) -> None:
+    if sniff(head) is not None:
+        raise ImageError("this is an image, not a list of names; leave out the @")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ImageError("this list is UTF-16 text; save it as UTF-8")
 
 
 def _fetch(url: str) -> bytes:
     """The bytes behind an address, within limits of size and time; raises ImageError."""
-    import time
-
     import requests
+    import urllib3
 
     from cnncli import __version__
 
-    deadline = time.monotonic() + _TOTAL_S
-    content = bytearray()
+    deadline = time.monotonic() + TOTAL_S
+    headers = {"User-Agent": f"cnncli/{__version__}"}
     try:
-        headers = {"User-Agent": f"cnncli/{__version__}"}
-        with requests.get(url, stream=True, timeout=(_CONNECT_S, _READ_S), headers=headers) as answer:
+        with requests.get(url, stream=True, timeout=(CONNECT_S, READ_S), headers=headers) as answer:
             if not answer.ok:
                 raise ImageError(f"the server answered {answer.status_code} {answer.reason}")
-            for block in answer.iter_content(1 << 16):
-                content += block
-                if len(content) > MAX_STREAM_BYTES:
-                    raise ImageError(f"more than {MAX_STREAM_BYTES // 10**6} MB behind this address")
-                if time.monotonic() > deadline:
-                    raise ImageError(f"not there after {_TOTAL_S:.0f} s")
-    except requests.Timeout as problem:
-        raise ImageError(f"the server did not answer within {_READ_S:.0f} s") from problem
-    except (requests.RequestException, ValueError) as problem:
+            return _body(answer.raw, deadline)
+    except requests.ConnectTimeout as problem:
+        raise ImageError(f"the server could not be reached within {CONNECT_S:g} s") from problem
+    except (requests.Timeout, urllib3.exceptions.TimeoutError) as problem:
+        raise ImageError(f"the server sent nothing for {READ_S:g} s") from problem
+    except (OSError, urllib3.exceptions.HTTPError, ValueError) as problem:  # those of requests are OSErrors
         raise ImageError(f"cannot be fetched ({network.reason(problem)})") from problem
-    return bytes(content)
+
+
+def _body(stream: BaseHTTPResponse, deadline: float) -> bytes:
+    """What a server sends. `read1` returns what has come, so that a trickle cannot outlast the deadline."""
+    content = bytearray()
+    while len(content) + (stream.length_remaining or 0) <= MAX_STREAM_BYTES:
+        block = stream.read1(_BLOCK_BYTES, decode_content=True)
+        if not block:
+            return bytes(content)
+        content += block
+        if time.monotonic() > deadline:
+            raise ImageError(f"it takes more than {TOTAL_S:g} s to fetch; download it first")
+    raise ImageError(f"more than {MAX_STREAM_BYTES / 1e6:g} MB behind this address")

@@ -19,28 +19,30 @@ if TYPE_CHECKING:
     from cnncli.inference.inventory import Holding
     from cnncli.inference.pipeline import Result
 
+_WIDE_COLUMNS = 64
 _BAR_COLUMNS = 20
+_LABEL_COLUMNS = 24  # most ImageNet labels fit, so that the blocks of several images line up
 
 
-def prediction_block(result: Result) -> RenderableType:
-    """One image with its labels, best first."""
+def prediction_block(result: Result, width: int) -> RenderableType:
+    """One image with its labels, best first, for a terminal of `width` columns: without bars on a narrow one."""
     title = Text(printable(result.source.name), style="bold", overflow="fold")
     if not result.predictions:
         return Group(title, Text("  no label reaches --min-confidence", style="dim"))
+    wide = width >= _WIDE_COLUMNS
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
-    table.add_column(justify="right", width=4, no_wrap=True)
+    table.add_column(justify="right", width=4 if wide else 2, no_wrap=True)
     table.add_column(justify="right", width=6, no_wrap=True)
-    table.add_column(width=_BAR_COLUMNS, no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(style="dim", overflow="fold")
+    if wide:
+        table.add_column(width=_BAR_COLUMNS, no_wrap=True)
+    table.add_column(overflow="fold", min_width=_LABEL_COLUMNS if wide else None)
+    if wide:
+        table.add_column(style="dim", overflow="fold")
     for answer in result.predictions:
-        table.add_row(
-            str(answer.rank),
-            f"{answer.score:.1%}",
-            Bar(1.0, 0, answer.score, width=_BAR_COLUMNS, color="cyan"),
-            Text(printable(answer.image_class.label.replace("_", " "))),
-            Text(printable(answer.image_class.id)),
-        )
+        bar = Bar(1.0, 0, answer.score, width=_BAR_COLUMNS, color="cyan")
+        label = Text(printable(answer.image_class.label.replace("_", " ")))
+        number, percent, class_id = str(answer.rank), f"{answer.score:.1%}", Text(printable(answer.image_class.id))
+        table.add_row(*((number, percent, bar, label, class_id) if wide else (number, percent, label)))
     return Group(title, table)
 
 

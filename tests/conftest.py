@@ -31,7 +31,8 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))
     monkeypatch.setenv("CNNCLI_CACHE", str(folder / "cnncli"))
     monkeypatch.setenv("CNNCLI_WEIGHTS_MIRROR", "http://127.0.0.1:9")  # the discard port: nobody listens
-    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+    proxies = [f"{kind}_proxy" for kind in ("http", "https", "all", "no")]
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", *proxies, *map(str.upper, proxies)):
         monkeypatch.delenv(name, raising=False)
     return folder
 
@@ -102,3 +103,11 @@ def flat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from models_for_tests import brightest_channel_model
 
     return brightest_channel_model(tmp_path_factory.mktemp("models") / "brightest.keras")
+
+
+@pytest.fixture(scope="session")
+def flat_tflite(flat_model: Path) -> Path:
+    """`flat_model` compiled, with its card: starts in a moment."""
+    from models_for_tests import compiled_copy
+
+    return compiled_copy(flat_model, flat_model.with_suffix(".tflite"))

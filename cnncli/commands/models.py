@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ import click
 
 from cnncli import console
 from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
-from cnncli.commands.options import common_options
+from cnncli.commands.options import common_options, complete_network
 from cnncli.errors import CnncliError, ExitCode
 from cnncli.inference.adoption import INPUT_RANGES
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True)
-FORMAT = click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_network)
+FORMAT = click.option(
+    "--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True, help="Of the result."
+)
 
 
 @click.group()
@@ -151,10 +154,9 @@ def verify(names: tuple[str, ...]) -> ExitCode:
 
 
 def _report_check(check: Check) -> None:
-    if check.fault is None:
-        console.write(f"ok\t{check.name}\t{check.path}\t{check.how}\n")
-    else:
-        console.write(f"FAULT\t{check.name}\t{check.path}\t{check.how}\n")
+    fields = ("ok" if check.fault is None else "FAULT", check.name, str(check.path), check.how)
+    console.write("\t".join(map(console.printable, fields)) + "\n")
+    if check.fault is not None:
         console.error(f"{check.path}: {check.fault}")
 
 
@@ -210,7 +212,7 @@ def adopt(file: Path, labels: Path, input_range: str, resize: Resize, output: Pa
 
     done = adopt_model(file, labels=labels, input_range=input_range, resize=resize, output=output, force=force)
     console.note(f"{output}: written; {done}")
-    console.note(f"Next: cnncli predict PHOTO --model {output}")
+    console.note(f"Next: cnncli predict PHOTO --model {shlex.quote(str(output))}")
 
 
 def _row(name: str) -> Backbone:
@@ -228,5 +230,8 @@ def _each(names: Iterable[str], find: Callable[[str], T], action: Callable[[T], 
             good += 1
         except CnncliError as problem:
             console.error(str(problem))
+            bad += 1
+        except OSError as problem:
+            console.error(f"{problem.filename or name}: {problem.strerror}")
             bad += 1
     return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED

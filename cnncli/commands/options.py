@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from cnncli import console
-from cnncli.backbones import RESIZES
+from cnncli.backbones import BACKBONES, RESIZES
 from cnncli.inference.request import BACKENDS, ModelRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,6 +34,13 @@ def common_options(command: F) -> F:
         flag = click.option(*names, is_flag=True, expose_value=False, callback=_remember, help=text)
         command = flag(command)
     return command
+
+
+def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Pretrained networks for the shell's completion; beside them, for an option that takes files, files."""
+    names = [CompletionItem(name) for name in BACKBONES if name.startswith(incomplete)]
+    files = isinstance(param, click.Option) and not names
+    return [CompletionItem(incomplete, type="file")] if files else names
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,6 +86,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "-m",
             "--model",
             metavar="NAME|FILE|RUN_DIR",
+            shell_complete=complete_network,
             help="A pretrained network (see 'cnncli models list'), a .keras or .tflite file, or a run folder.  "
             "[default: resnet50]",
         ),

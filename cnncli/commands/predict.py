@@ -95,7 +95,7 @@ def predict(
 
 def _report(result: Result, names: Names | None) -> None:
     """What goes to stderr and to `--annotate` for one image."""
-    name = result.source.name
+    name = console.printable(result.source.name)
     if result.error is not None:
         console.error(f"{name}: {result.error}")
     for message in result.notes:
@@ -147,4 +147,5 @@ def _print_block(result: Result) -> None:
     from cnncli.tables import prediction_block
 
     if result.error is None:  # a failure is said on stderr, which is the same screen
-        console.results().print(prediction_block(result))
+        screen = console.results()
+        screen.print(prediction_block(result, screen.width))

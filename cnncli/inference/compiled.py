@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import cnncli
-from cnncli.errors import ModelError
+from cnncli.errors import CacheError, ModelError
 from cnncli.files import digests, replacing
 from cnncli.inference import cache
 from cnncli.modelfile import read_card
@@ -23,6 +24,9 @@ Notify = Callable[[str], None]
 
 # Part of every key: raise it when the same weights compile to another network (layers, normalisation, converter).
 RECIPE = 1
+
+ATTEMPTS = 5  # at a source that is replaced while it is compiled
+_BEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,46 +72,34 @@ def entries() -> Iterator[Compiled]:
             yield entry
 
 
-def lookup(job: Job) -> Compiled | None:
-    """The compiled network of `job`, if it is in the cache."""
-    return _entry(folder() / f"{job.key()}.tflite")
-
-
-def intact(entry: Compiled) -> bool:
-    """Whether a compiled network still has the content that was written."""
-    return cache.hashes(entry.path).sha256 == entry.sha256
-
-
 def obtain(job: Job, notify: Notify) -> Compiled:
-    """The compiled network of `job`, compiling it with a message if this is its first use. Raises ModelError."""
-    entry = lookup(job)
-    if entry is not None and intact(entry):
-        return entry
-    target = cache.writable(folder()) / f"{job.key()}.tflite"
-    temporary = target.with_name(f"{target.stem}.{os.getpid()}.part.tflite")
-    with cache.lock(
-        str(target),
-        notify=notify,
-        waiting_for=f"another cnncli is compiling {job.name}; waiting for it",
-        growing=lambda: int(time.monotonic() / 60),  # a compilation says nothing while it works
-    ):
-        entry = lookup(job)
-        if entry is None or not intact(entry):
-            notify(f"Compiling {job.name} for this machine, once; later runs start at once.")
-            try:
-                _compile(job, temporary)
-                entry = _keep(job, temporary, target)
-            finally:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-            _forget_older(entry)
-    return entry
+    """The compiled network of `job`, compiling it with a message if this is its first use.
+
+    It is of one whole content of the source, also while that is being replaced. Raises ModelError and CacheError.
+    """
+    for _ in range(ATTEMPTS):
+        key = job.key()
+        entry = _intact(key)
+        if entry is None:
+            entry = _compile_once(job, key, notify)
+        if entry is not None:
+            return entry
+    raise ModelError(f"{job.path}: it is replaced again and again; try again when its writer has ended")
 
 
 def remove(entry: Compiled) -> None:
     """Deletes a compiled network; a run that has it mapped is not disturbed."""
-    entry.path.with_suffix(".json").unlink(missing_ok=True)
     entry.path.unlink(missing_ok=True)
+    entry.path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _intact(key: str) -> Compiled | None:
+    """The entry with this key if it is there and still has the content that was written."""
+    entry = _entry(folder() / f"{key}.tflite")
+    with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+        if entry is not None and cache.hashes(entry.path).sha256 == entry.sha256:
+            return entry
+    return None
 
 
 def _entry(path: Path) -> Compiled | None:
@@ -119,13 +111,60 @@ def _entry(path: Path) -> Compiled | None:
     return entry if path.is_file() else None
 
 
-def _keep(job: Job, temporary: Path, target: Path) -> Compiled:
-    hashes = digests(temporary, "sha256")
-    entry = Compiled(target, read_card(temporary).name, str(job.path.resolve()), hashes["sha256"])
-    with replacing(target.with_suffix(".json")) as file:
-        file.write(json.dumps({"name": entry.name, "source": entry.source, "sha256": entry.sha256}).encode())
-    temporary.replace(target)
+def _compile_once(job: Job, key: str, notify: Notify) -> Compiled | None:
+    """Compiles unless another process has just done so; None if the source was replaced meanwhile."""
+    waiting_for = f"another cnncli is compiling {job.name}; waiting for it"
+    with cache.lock(f"compiled {key}", notify=notify, waiting_for=waiting_for) as work:
+        entry = _intact(key)
+        if entry is not None:
+            return entry
+        if work.held:
+            _remove_leftovers(key)
+        notify(f"Compiling {job.name} for this machine, once; later runs start at once.")
+        with _writing():
+            workspace = tempfile.TemporaryDirectory(prefix=f"{key}.", dir=cache.writable(folder()))
+        with workspace:
+            entry = _compile(job, key, Path(workspace.name) / "network.tflite", work)
+    if entry is not None:
+        _forget_older(entry)
     return entry
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Names the folder and the variable to set where it cannot be written."""
+    try:
+        yield
+    except OSError as problem:
+        raise CacheError(
+            f"{folder()}: a compiled network cannot be kept here ({problem.strerror}); free some space, "
+            "or set CNNCLI_CACHE to another folder"
+        ) from problem
+
+
+def _remove_leftovers(key: str) -> None:
+    """Removes the workspaces of compilations that were killed."""
+    for workspace in folder().glob(f"{key}.*/"):
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _compile(job: Job, key: str, made: Path, work: cache.Work) -> Compiled | None:
+    """The new entry, compiled at `made`; None if the source is no longer what `key` stands for."""
+    fault = _run_compiler(job, made, work)
+    if job.key() != key:
+        return None
+    if fault is not None:
+        raise ModelError(fault)
+    entry = Compiled(folder() / f"{key}.tflite", read_card(made).name, str(job.path.resolve()), _sha256(made))
+    with _writing():
+        with replacing(entry.path.with_suffix(".json")) as file:
+            file.write(json.dumps({"name": entry.name, "source": entry.source, "sha256": entry.sha256}).encode())
+        made.replace(entry.path)
+    return entry
+
+
+def _sha256(path: Path) -> str:
+    return digests(path, "sha256")["sha256"]
 
 
 def _forget_older(entry: Compiled) -> None:
@@ -135,34 +174,59 @@ def _forget_older(entry: Compiled) -> None:
             remove(other)
 
 
-def _compile(job: Job, output: Path) -> None:
-    """Runs `cnncli.learning.compile` in a process of its own; raises ModelError with what it says."""
-    values = {"kind": job.kind, "name": job.name, "path": str(job.path), "output": str(output)}
-    package_folder = str(Path(cnncli.__file__).parent.parent)
-    paths = os.pathsep.join([package_folder, *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "cnncli.learning.compile", json.dumps(values)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={**os.environ, "PYTHONPATH": paths},
-    )
+def _run_compiler(job: Job, output: Path, work: cache.Work) -> str | None:
+    """Runs `cnncli.learning.compile` in a process of its own; returns what went wrong."""
+    stdin, alive = os.pipe()  # closes when this process ends, however it ends, and the compiler with it
     try:
-        answer, noise = process.communicate()
-    except BaseException:  # Ctrl-C or SIGTERM: TensorFlow would finish its work first
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode != 0:
-        raise ModelError(_fault(job, process.returncode, answer, noise))
+        with subprocess.Popen(
+            _command(job, output),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=_environment(),
+        ) as process:
+            try:
+                answer, noise = _communicate(process, work)
+            except BaseException:  # Ctrl-C or SIGTERM: TensorFlow would finish its work first
+                process.kill()
+                process.wait()  # which Popen's own end leaves out after Ctrl-C
+                raise
+    finally:
+        os.close(stdin)
+        os.close(alive)
+    with contextlib.suppress(OSError):
+        os.write(2, noise.encode(errors="replace"))  # native output: the screen with -v, else the null device
+    return None if process.returncode == 0 else _fault(job, process.returncode, answer, noise)
+
+
+def _communicate(process: subprocess.Popen[str], work: cache.Work) -> tuple[str, str]:
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_BEAT_S)
+        work.beat()
+
+
+def _command(job: Job, output: Path) -> list[str]:
+    values = {"kind": job.kind, "name": job.name, "path": str(job.path), "output": str(output)}
+    # -P: a numpy.py that lies in the current folder is not imported
+    return [sys.executable, "-P", "-m", "cnncli.learning.compile", json.dumps(values)]
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with this copy of the package; an empty entry would be the current folder."""
+    package_folder = str(Path(cnncli.__file__).parent.parent)
+    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([package_folder, *entries])}
 
 
 def _fault(job: Job, code: int, answer: str, noise: str) -> str:
-    with contextlib.suppress(ValueError, KeyError, IndexError):
+    """What the compiler said: its own message, or the last line of what TensorFlow or Python printed."""
+    with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
         return str(json.loads(answer.splitlines()[-1])["error"])
     if code < 0:
-        return f"{job.path}: compiling it was stopped by signal {-code} (not enough memory?)"
-    last = "\n".join(noise.splitlines()[-20:])
-    return f"{job.path}: it could not be compiled; TensorFlow said:\n{last}"
+        return f"{job.name}: compiling it was stopped by signal {-code} (not enough memory?)"
+    lines = [line for line in noise.splitlines() if line.strip()]
+    said = lines[-1].strip() if lines else f"exit code {code}"
+    return f"{job.name}: it could not be compiled ({said}); -v shows everything that was printed"

@@ -47,14 +47,19 @@ def holdings() -> list[Holding]:
 
 def holding(row: Backbone, entries: list[Compiled] | None = None) -> Holding:
     """What this machine has of one network; `entries` saves reading the cache again."""
-    own = tuple(e for e in (compiled.entries() if entries is None else entries) if e.name == row.name)
+    own = tuple(e for e in (compiled.entries() if entries is None else entries) if _row_name(e) == row.name)
     size = row.weights_path.stat().st_size if weights.cached(row) else 0
     return Holding(row, size, own)
 
 
 def other_compiled() -> list[Compiled]:
     """Compiled networks that come from model files of the user's own."""
-    return [entry for entry in compiled.entries() if entry.name not in BACKBONES]
+    return [entry for entry in compiled.entries() if _row_name(entry) is None]
+
+
+def _row_name(entry: Compiled) -> str | None:
+    """The pretrained network that was compiled; None for a model file, which may have the name of one."""
+    return entry.name if entry.name in BACKBONES and not entry.source.endswith(".keras") else None
 
 
 def verify_everything() -> Iterator[Check]:
@@ -71,14 +76,15 @@ def verify(names: Iterable[str]) -> Iterator[Check]:
         try:
             location = locate(name)
         except ModelError as problem:
-            yield Check(name, Path(name), str(problem), "")
+            yield Check(name, Path(name), str(problem).removeprefix(f"{name}: "), "-")
             continue
         if isinstance(location, Path):
             yield _verify_file(name, location)
             continue
         held = holding(location)
         if not held.weights_bytes:
-            yield Check(location.name, location.weights_path, "the weights are not there", "")
+            missing = f"not there; 'cnncli models pull {location.name}' fetches it"
+            yield Check(location.name, location.weights_path, missing, "-")
         yield from _verify_holding(held)
 
 
@@ -110,33 +116,13 @@ def _verify_compiled(entry: Compiled) -> Check:
 
 
 def _verify_weights(row: Backbone) -> Check:
-    path = row.weights_path
-    if row.digest is None:
-        return _verify_by_content(row, path)
-    algorithm, expected = row.digest.split(":")
-    actual = digests(path, algorithm)[algorithm]
-    fault = None if actual == expected else f"its {algorithm} is {actual}, Keras publishes {expected}"
-    return Check(row.name, path, fault, f"published {algorithm}")
-
-
-def _verify_by_content(row: Backbone, path: Path) -> Check:
-    """For weights without a published hash: HDF5 structure, finite values, and the width of a MobileNet."""
-    from cnncli import hdf5
-
-    fault = None
-    try:
-        hdf5.check(path, path.stat().st_size, str(path))
-        found = hdf5.row_of(row, path)
-        if found is not row:
-            fault = f"it has the weights of {found.name}"
-    except ModelError as problem:
-        fault = str(problem)
-    return Check(row.name, path, fault, "structure and values; no hash is published")
+    how = f"published {row.digest.split(':')[0]}" if row.digest else "structure and values; no hash is published"
+    return Check(row.name, row.weights_path, weights.examine(row, row.weights_path), how)
 
 
 def remove(name: str, *, compiled_only: bool) -> list[Path]:
     """Deletes what the cache has of a model and returns the paths; a user's own model file is never touched."""
-    location = locate(name)
+    location = _location(name)
     if isinstance(location, Path):
         source = str(location.resolve())
         removed = [entry for entry in compiled.entries() if entry.source == source]
@@ -149,3 +135,16 @@ def remove(name: str, *, compiled_only: bool) -> list[Path]:
         location.weights_path.unlink(missing_ok=True)
         paths.append(location.weights_path)
     return paths
+
+
+def _location(name: str) -> Backbone | Path:
+    """What `name` means, or where the model file of that name was whose compiled copy is still there."""
+    try:
+        return locate(name)
+    except ModelError:
+        gone = (Path(name), Path(name) / "model.keras")
+        sources = {entry.source for entry in compiled.entries()}
+        path = next((path for path in gone if str(path.resolve()) in sources), None)
+        if path is None:
+            raise
+        return path

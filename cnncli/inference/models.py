@@ -77,12 +77,18 @@ def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progres
     if _uses_keras(request):
         row = hdf5.row_of(row, path)
         return ReadyModel(row.name, backbone_card(row), path, "tensorflow", row)
-    entry = compiled.obtain(compiled.Job("backbone", row.name, path), notify)
+    try:
+        entry = compiled.obtain(compiled.Job("backbone", row.name, path), notify)
+    except ModelError as problem:
+        if request.weights is not None or not str(problem).startswith(f"{path}: "):
+            raise  # only where cached weights are to blame it helps to fetch them again
+        again = f"cnncli models remove {row.name}, then cnncli models pull {row.name}"
+        raise ModelError(f"{problem}\n  To fetch the weights again: {again}") from problem
     return ReadyModel(entry.name, backbone_card(BACKBONES[entry.name]), entry.path, "litert", row)
 
 
 def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
-    card = read_card(path)
+    card = read_card(path)  # refuses a file without a card before anything slow begins
     name = str(path.parent if path.name == "model.keras" else path)
     if path.suffix == ".tflite":
         if request.backend == "tensorflow":
@@ -91,7 +97,8 @@ def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
         return ReadyModel(name, card, path, "litert")
     if _uses_keras(request):
         return ReadyModel(name, card, path, "tensorflow")
-    return ReadyModel(name, card, compiled.obtain(compiled.Job("keras", name, path), notify).path, "litert")
+    entry = compiled.obtain(compiled.Job("keras", name, path), notify)
+    return ReadyModel(name, read_card(entry.path), entry.path, "litert")  # `path` may have been replaced meanwhile
 
 
 def _checked(path: Path, card: ModelCard) -> dict[str, str]:

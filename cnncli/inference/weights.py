@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from cnncli import network
 from cnncli.backbones import Backbone
 from cnncli.errors import ModelError, WeightsUnavailableError
-from cnncli.files import digests
+from cnncli.files import digests, remove_leftovers, replacing
 from cnncli.inference import cache
-
-if TYPE_CHECKING:
-    import requests
+from cnncli.inference.download import DownloadError, Progress, Wanted, fetch
 
 Notify = Callable[[str], None]
-Progress = Callable[[int, int | None], None]
 
-CONNECT_S = 5.0
-STALL_S = 30.0
-TRIES = 3  # once bytes have flowed
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MODEST_LINE = 20e6 / 8  # bytes per second of a 20 Mbit/s line, for the announced wait
+# A file is 0.3 % (ResNet50) to 11 % (MobileNet 0.25) larger than its numbers.
+_NEEDED = 1.1  # of disk space
+_ALLOWED, _ALLOWED_EXTRA_BYTES = 1.5, 1_000_000  # of a download: a server that sends more sends something else
 
 
 def cached(row: Backbone) -> bool:
@@ -33,12 +28,42 @@ def cached(row: Backbone) -> bool:
     return row.weights_path.is_file()
 
 
-def matches(row: Backbone, path: Path) -> bool:
-    """Whether a weights file has the published hash of `row`; True where Keras publishes none."""
+def examine(row: Backbone, path: Path) -> str | None:
+    """What is wrong with a weights file of `row`, by reading all of it; None if it is good.
+
+    Compared is the published hash or, where Keras publishes none, structure, values and number of the weights.
+    """
     if row.digest is None:
-        return True
-    algorithm, expected = row.digest.split(":")
-    return bool(getattr(cache.hashes(path), algorithm) == expected)
+        return _content_fault(row, path)
+    return _hash_fault(row, digests(path, row.digest.split(":")[0]))
+
+
+def fault(row: Backbone, path: Path) -> str | None:
+    """The same as `examine`, looked up as long as the file has not changed."""
+    if row.digest is not None:
+        hashes = cache.hashes(path)
+        return _hash_fault(row, {"md5": hashes.md5, "sha256": hashes.sha256})
+    known = cache.remembered(path, f"weights of {row.name}", lambda: {"fault": _content_fault(row, path) or ""})
+    return known["fault"] or None
+
+
+def _hash_fault(row: Backbone, actual: dict[str, str]) -> str | None:
+    algorithm, expected = str(row.digest).split(":")
+    if actual[algorithm] == expected:
+        return None
+    return f"its {algorithm} is {actual[algorithm]}, expected is the published {expected}"
+
+
+def _content_fault(row: Backbone, path: Path) -> str | None:
+    from cnncli import hdf5
+
+    try:
+        hdf5.check(path, path.stat().st_size, str(path))
+        shapes = [shape for _, layer in hdf5.stored_layers(path) for shape in layer]
+    except ModelError as problem:
+        return str(problem).removeprefix(f"{path}: ")
+    found = sum(map(math.prod, shapes))
+    return None if found == row.parameters else f"it has {found:,} weights, expected {row.parameters:,}"
 
 
 def obtain(row: Backbone, *, offline: bool, notify: Notify, progress: Progress) -> Path:
@@ -47,126 +72,74 @@ def obtain(row: Backbone, *, offline: bool, notify: Notify, progress: Progress) 
     Raises WeightsUnavailableError, saying why and how to get the file by hand, if it is neither cached nor to be had.
     """
     path = row.weights_path
-    if cached(row):
-        if matches(row, path):
-            return path
-        notify(f"{path}: damaged: its hash is not the published one" + ("" if offline else "; fetching it again"))
+    damage = fault(row, path) if cached(row) else None
+    if cached(row) and damage is None:
+        return path
     if offline:
-        raise WeightsUnavailableError(_by_hand(row, "--offline was given"))
-    cache.writable(path.parent, "KERAS_HOME")
-    partial = path.with_name(f".{path.name}.part")
-    with cache.lock(
-        str(path),
-        notify=notify,
-        waiting_for=f"another cnncli is downloading {row.name}; waiting for it",
-        growing=lambda: partial.stat().st_size if partial.exists() else None,
-    ):
-        if not (cached(row) and matches(row, path)):
-            _announce(row, path, notify)
-            _download(row, path, partial, progress)
+        raise WeightsUnavailableError(_by_hand(row, damage, "--offline was given"))
+    if damage is not None:
+        notify(f"{path}: damaged: {damage}; fetching it again")
+    try:
+        _fetch_once(row, path, notify, progress)
+    except DownloadError as problem:
+        raise WeightsUnavailableError(_by_hand(row, damage, str(problem))) from problem
     return path
 
 
+def _fetch_once(row: Backbone, path: Path, notify: Notify, progress: Progress) -> None:
+    """Downloads the weights unless another process has just done so."""
+    cache.writable(path.parent, "KERAS_HOME")
+    waiting_for = f"another cnncli is downloading {row.name}; waiting for it"
+    with cache.lock(str(path.resolve()), notify=notify, waiting_for=waiting_for) as work:
+        if cached(row) and fault(row, path) is None:
+            return
+        if work.held:
+            remove_leftovers(path)
+        _announce(row, path, notify)
+
+        def report(completed: int, total: int | None) -> None:
+            work.beat()
+            progress(completed, total)
+
+        _download(row, path, report)
+
+
 def _announce(row: Backbone, path: Path, notify: Notify) -> None:
+    free, needed = shutil.disk_usage(path.parent).free, row.weights_bytes * _NEEDED
+    if free < needed:
+        raise DownloadError(f"the disk has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed")
     megabytes, seconds = row.weights_bytes / 1e6, row.weights_bytes / _MODEST_LINE
     wait = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     notify(
         f"Downloading the {row.name} weights, once: about {megabytes:.0f} MB, {wait} at 20 Mbit/s\n"
         f"  from {row.url}\n  to   {path}"
     )
-    free = shutil.disk_usage(path.parent).free
-    if free < row.weights_bytes * 1.02:
-        why = f"the disk has {free / 1e6:.0f} MB free, {row.weights_bytes * 1.02 / 1e6:.0f} MB are needed"
-        raise WeightsUnavailableError(_by_hand(row, why))
 
 
-def _download(row: Backbone, path: Path, partial: Path, progress: Progress) -> None:
-    """Fetches into `partial` and renames: whatever goes wrong, nothing incomplete gets the final name."""
-    import requests
-
+def _download(row: Backbone, path: Path, progress: Progress) -> None:
+    """Whatever goes wrong, nothing incomplete or unchecked gets the final name."""
+    limit_bytes = int(row.weights_bytes * _ALLOWED) + _ALLOWED_EXTRA_BYTES
     try:
-        with partial.open("wb") as file:
-            _fetch(row, file, progress)
-            file.flush()
-            os.fsync(file.fileno())
-        _check_download(row, partial)
-        partial.replace(path)
-    except requests.RequestException as problem:
-        raise WeightsUnavailableError(_by_hand(row, _network_fault(problem))) from problem
+        with replacing(path) as file:
+            fetch(Wanted(row.url, HDF5_SIGNATURE, limit_bytes), file, progress)
+            _check_download(row, file)
     except OSError as problem:
-        raise WeightsUnavailableError(_by_hand(row, problem.strerror or str(problem))) from problem
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        raise DownloadError(problem.strerror or str(problem)) from problem
 
 
-def _fetch(row: Backbone, file: BinaryIO, progress: Progress) -> None:
-    """Streams the weights into `file`, continuing where a broken connection left off."""
-    import requests
-
-    for attempt in range(1, TRIES + 1):
-        try:
-            _fetch_rest(row, file, progress)
-            return
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-            if file.tell() == 0 or attempt == TRIES:
-                raise
+def _check_download(row: Backbone, file: BinaryIO) -> None:
+    file.flush()
+    wrong = examine(row, Path(file.name))
+    if wrong is not None:
+        raise DownloadError(f"the server sent a wrong or damaged file: {wrong}")
 
 
-def _fetch_rest(row: Backbone, file: BinaryIO, progress: Progress) -> None:
-    import requests
-
-    start = file.tell()
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with requests.get(row.url, stream=True, timeout=(CONNECT_S, STALL_S), headers=headers) as answer:
-        answer.raise_for_status()
-        if answer.status_code != requests.codes.partial_content:
-            file.seek(0)
-            file.truncate()
-        total = _total_bytes(answer, file.tell())
-        for block in answer.iter_content(1 << 18):
-            if file.tell() == 0 and not block.startswith(HDF5_SIGNATURE):
-                raise WeightsUnavailableError(_by_hand(row, _foreign_content(block)))
-            file.write(block)
-            progress(file.tell(), total)
-        if total is not None and file.tell() != total:
-            raise requests.ConnectionError(f"the connection ended after {file.tell()} of {total} bytes")
-
-
-def _total_bytes(answer: requests.Response, start: int) -> int | None:
-    length = answer.headers.get("Content-Length", "")
-    return start + int(length) if length.isdigit() and "Content-Encoding" not in answer.headers else None
-
-
-def _foreign_content(block: bytes) -> str:
-    kind = "an HTML page (a login page of the network?)" if block.lstrip()[:1] == b"<" else "something else"
-    return f"the server sent {kind} instead of an HDF5 weights file"
-
-
-def _check_download(row: Backbone, partial: Path) -> None:
-    if row.digest is None:
-        return
-    algorithm, expected = row.digest.split(":")
-    actual = digests(partial, algorithm)[algorithm]
-    if actual != expected:
-        raise WeightsUnavailableError(_by_hand(row, f"what came has {algorithm} {actual}, expected {expected}"))
-
-
-def _network_fault(problem: requests.RequestException) -> str:
-    import requests
-
-    if isinstance(problem, requests.HTTPError):
-        return f"the server answered {problem.response.status_code} {problem.response.reason}"
-    if isinstance(problem, requests.ConnectTimeout):
-        return f"no connection within {CONNECT_S:.0f} s"
-    if isinstance(problem, requests.ReadTimeout):
-        return f"nothing came for {STALL_S:.0f} s"
-    return network.reason(problem)
-
-
-def _by_hand(row: Backbone, why: str) -> str:
+def _by_hand(row: Backbone, damage: str | None, why: str) -> str:
+    problem, found = "are not on this machine and could not be fetched", ""
+    if damage is not None:
+        problem, found = "on this machine are damaged and could not be fetched again", f"  Damage: {damage}\n"
     return (
-        f"the weights of {row.name} are not on this machine and could not be fetched: {why}.\n"
+        f"the weights of {row.name} {problem}: {why}.\n{found}"
         f"  With a network: cnncli models pull {row.name}\n"
         f"  By hand: save {row.url}\n"
         f"       as  {row.weights_path}"
@@ -175,9 +148,11 @@ def _by_hand(row: Backbone, why: str) -> str:
 
 def check_given(path: Path) -> None:
     """Raises ModelError unless `--weights` names a file in the official layout: HDF5 with a list of layers."""
+    if path.exists() and not path.is_file():
+        raise ModelError(f"--weights {path}: not a file; expected weights in the layout of Keras Applications (.h5)")
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(len(HDF5_SIGNATURE))
     except OSError as problem:
         raise ModelError(f"--weights {path}: {problem.strerror}") from problem
     if head != HDF5_SIGNATURE:

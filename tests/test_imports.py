@@ -1,0 +1,82 @@
+"""Light commands import little: each runs in a fresh interpreter, and what it imported is compared with a list."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+HEAVY = {"numpy", "PIL", "tensorflow", "keras", "h5py", "rich", "requests", "filelock", "ai_edge_litert", "matplotlib"}
+RUN = """
+import json, sys
+from cnncli.cli import main
+code = main(sys.argv[1:])
+print("\\n" + json.dumps([code, sorted({name.split(".")[0] for name in sys.modules})]))
+"""
+
+
+def imported(*args: str | Path) -> tuple[int, set[str]]:
+    """The exit code of `cnncli ARGS` and the heavy packages that the run imported."""
+    command = [sys.executable, "-c", RUN, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    return code, HEAVY & set(modules)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--help"],
+        ["--version"],
+        ["predict", "--help"],
+        ["models", "--help"],
+        ["models", "list"],
+        ["models", "path", "resnet50"],
+        ["models", "show", "resnet50"],
+        ["predict", "--no-such-option"],
+        ["no-such-command"],
+    ],
+    ids=" ".join,
+)
+def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
+    assert imported(*args)[1] == set()
+
+
+def test_predict_with_a_compiled_model_imports_neither_tensorflow_nor_keras_nor_h5py(flat_model, tmp_path) -> None:
+    image = tmp_path / "red.png"
+    Image.new("RGB", (40, 30), (250, 0, 0)).save(image)
+    assert imported("predict", image, "--model", flat_model)[0] == 0  # compiles
+    assert imported("predict", image, "--model", flat_model) == (0, {"numpy", "PIL", "ai_edge_litert"})
+
+
+def test_only_learning_imports_tensorflow_and_keras() -> None:
+    package = Path(__file__).parent.parent / "cnncli"
+    sources = [path for path in package.rglob("*.py") if path.parent.name != "learning"]
+    lines = [line.strip() for path in sources for line in path.read_text().splitlines()]
+    assert len(sources) > 20
+    assert [
+        line for line in lines if line.startswith(("import tensorflow", "import keras", "from keras", "from tensorf"))
+    ] == []
+
+
+def test_library_imports_neither_click_nor_rich() -> None:
+    package = Path(__file__).parent.parent / "cnncli"
+    edge = {package / name for name in ("cli.py", "console.py", "tables.py", "__main__.py")}
+    library = [path for path in package.rglob("*.py") if path.parent.name != "commands" and path not in edge]
+    lines = [line.strip() for path in library for line in path.read_text().splitlines()]
+    arrows = (
+        "import click",
+        "from click",
+        "import rich",
+        "from rich",
+        "from cnncli.commands",
+        "from cnncli.console",
+        "print(",
+    )
+    found = [line for line in lines if line.startswith(arrows)]
+    assert found == ['print(json.dumps({"error": str(problem)}))']  # the compiling child's answer to its parent
