@@ -16,6 +16,11 @@ class ExitCode(IntEnum):
     TERMINATED = 143  # stopped by SIGTERM (128 + 15)
 
 
+def outcome(good: int, bad: int) -> ExitCode:
+    """What a run over several inputs ends with."""
+    return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED
+
+
 class CnncliError(Exception):
     """Something that the user can cause and mend: the message says what, where, and what to do."""
 

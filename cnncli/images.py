@@ -62,7 +62,7 @@ _OTHER_CONTENT = (  # what a file that is no image turns out to be
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError,  # all formats
     AssertionError,  # a PNG whose palette is missing
-    RuntimeError, ArithmeticError,  # AVIF
+    RuntimeError, ArithmeticError,  # AVIF, and offsets in a TIFF
     TypeError,  # TIFF tags of a wrong type
     IndexError,  # a GIF cut in its second frame
     EOFError,  # HEIC
@@ -196,7 +196,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _eight_bits(image)
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
-        return image.copy()  # its pixels outlive the file
+        return image  # loaded: its pixels outlive the file
     if image.mode == "1":
         return image.convert("L")
     if image.has_transparency_data:
@@ -254,8 +254,8 @@ def network_input(picture: Picture, spec: InputSpec) -> np.ndarray[tuple[int, in
     fits and fills up with ImageNet's mean colour; `squash` scales both sides on their own. All of them antialias
     (bicubic with support grown by the reduction, as Pillow does it).
     """
-    image = picture.image.convert("L" if spec.color == "gray" else "RGB")
-    size = (spec.width, spec.height)
+    mode, size = "L" if spec.color == "gray" else "RGB", (spec.width, spec.height)
+    image = picture.image if picture.image.mode == mode else picture.image.convert(mode)
     if spec.resize == "crop":
         image = image.resize(size, Image.Resampling.BICUBIC, box=_centre(image.size, size))
     elif spec.resize == "squash":

@@ -10,25 +10,19 @@ import os
 import re
 import stat
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from cnncli import network
 from cnncli.errors import ImageError
 from cnncli.images import EXTENSIONS, sniff
 
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
-
 MAX_FILE_BYTES = 2_000_000_000  # more than the largest image that is accepted takes without compression
-MAX_STREAM_BYTES = 256_000_000  # of an image on stdin or behind an address: well above any photo
 MAX_NAME_BYTES = 1 << 20  # of a line in a list: a longer one is no name
-CONNECT_S, READ_S, TOTAL_S = 5.0, 10.0, 60.0  # time-outs of an address
 _BLOCK_BYTES = 1 << 16
 _JUNK = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}  # @eaDir: thumbnails that a Synology keeps
 
@@ -52,7 +46,7 @@ class Source:
         if self.content is not None:
             return io.BytesIO(self.content)
         if self.url is not None:
-            return io.BytesIO(_fetch(self.url))
+            return io.BytesIO(network.fetch(self.url))
         assert self.path is not None
         return _open_regular_file(self.path)
 
@@ -60,7 +54,7 @@ class Source:
         """This source with the content of its address, if it has one, so that it is fetched only once."""
         if self.url is None or self.fault is not None:
             return self
-        return replace(self, url=None, content=_fetch(self.url))
+        return replace(self, url=None, content=network.fetch(self.url))
 
 
 def find(arguments: Iterable[str], *, recursive: bool, offline: bool, notify: Notify) -> Iterator[Source]:
@@ -286,9 +280,9 @@ def _reason(problem: OSError) -> str:
 
 
 def _standard_input() -> Source:
-    content = sys.stdin.buffer.read(MAX_STREAM_BYTES + 1)
-    if len(content) > MAX_STREAM_BYTES:
-        return Source("-", fault=f"more than {MAX_STREAM_BYTES / 1e6:g} MB on standard input")
+    content = sys.stdin.buffer.read(network.MAX_STREAM_BYTES + 1)
+    if len(content) > network.MAX_STREAM_BYTES:
+        return Source("-", fault=f"more than {network.MAX_STREAM_BYTES / 1e6:g} MB on standard input")
     if not content:
         return Source("-", fault="nothing came on standard input; expected the bytes of an image")
     return Source("-", content=content)
@@ -333,38 +327,3 @@ def _require_text(head: bytes) -> None:
         raise ImageError("this is an image, not a list of names; leave out the @")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ImageError("this list is UTF-16 text; save it as UTF-8")
-
-
-def _fetch(url: str) -> bytes:
-    """The bytes behind an address, within limits of size and time; raises ImageError."""
-    import requests
-    import urllib3
-
-    from cnncli import __version__
-
-    deadline = time.monotonic() + TOTAL_S
-    headers = {"User-Agent": f"cnncli/{__version__}"}
-    try:
-        with requests.get(url, stream=True, timeout=(CONNECT_S, READ_S), headers=headers) as answer:
-            if not answer.ok:
-                raise ImageError(f"the server answered {answer.status_code} {answer.reason}")
-            return _body(answer.raw, deadline)
-    except requests.ConnectTimeout as problem:
-        raise ImageError(f"the server could not be reached within {CONNECT_S:g} s") from problem
-    except (requests.Timeout, urllib3.exceptions.TimeoutError) as problem:
-        raise ImageError(f"the server sent nothing for {READ_S:g} s") from problem
-    except (OSError, urllib3.exceptions.HTTPError, ValueError) as problem:  # those of requests are OSErrors
-        raise ImageError(f"cannot be fetched ({network.reason(problem)})") from problem
-
-
-def _body(stream: BaseHTTPResponse, deadline: float) -> bytes:
-    """What a server sends. `read1` returns what has come, so that a trickle cannot outlast the deadline."""
-    content = bytearray()
-    while len(content) + (stream.length_remaining or 0) <= MAX_STREAM_BYTES:
-        block = stream.read1(_BLOCK_BYTES, decode_content=True)
-        if not block:
-            return bytes(content)
-        content += block
-        if time.monotonic() > deadline:
-            raise ImageError(f"it takes more than {TOTAL_S:g} s to fetch; download it first")
-    raise ImageError(f"more than {MAX_STREAM_BYTES / 1e6:g} MB behind this address")

@@ -21,14 +21,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_predict_names_what_is_in_each_picture(cnncli, folder, flat_model) -> None:
-    run = cnncli("predict", "red.png", "green.jpg", "--model", flat_model, "--top", "1")
+def test_predict_names_what_is_in_each_picture(cnncli, folder, flat_tflite) -> None:
+    run = cnncli("predict", "red.png", "green.jpg", "--model", flat_tflite, "--top", "1")
     assert [line.split("\t")[3] for line in run.out.splitlines()] == ["red", "green"]
     assert run.code == 0
 
 
-def test_predict_json_has_one_row_for_each_file_in_order_and_names_the_bad_one(cnncli, folder, flat_model) -> None:
-    run = cnncli("predict", "red.png", "broken.jpg", "green.jpg", "--model", flat_model, "--format", "json")
+def test_predict_json_has_one_row_for_each_file_in_order_and_names_the_bad_one(cnncli, folder, flat_tflite) -> None:
+    run = cnncli("predict", "red.png", "broken.jpg", "green.jpg", "--model", flat_tflite, "--format", "json")
     rows = json.loads(run.out)
     assert [row["path"] for row in rows] == ["red.png", "broken.jpg", "green.jpg"]
     assert [len(row["predictions"]) for row in rows] == [3, 0, 3]
@@ -40,9 +40,9 @@ def test_predict_json_has_one_row_for_each_file_in_order_and_names_the_bad_one(c
     assert "error: broken.jpg: not an image: this is an HTML page" in run.err
 
 
-def test_predict_jsonl_and_csv_say_the_same(cnncli, folder, flat_model) -> None:
-    lines = cnncli("predict", ".", "--model", flat_model, "--format", "jsonl").out.splitlines()
-    table = list(csv.DictReader(io.StringIO(cnncli("predict", ".", "--model", flat_model, "--format", "csv").out)))
+def test_predict_jsonl_and_csv_say_the_same(cnncli, folder, flat_tflite) -> None:
+    lines = cnncli("predict", ".", "--model", flat_tflite, "--format", "jsonl").out.splitlines()
+    table = list(csv.DictReader(io.StringIO(cnncli("predict", ".", "--model", flat_tflite, "--format", "csv").out)))
     assert [json.loads(line)["path"] for line in lines] == ["broken.jpg", "green.jpg", "red.png"]
     assert list(table[0]) == "path model rank index class_id label score error".split()
     assert [(row["path"], row["rank"], row["label"]) for row in table[:2]] == [
@@ -52,20 +52,20 @@ def test_predict_jsonl_and_csv_say_the_same(cnncli, folder, flat_model) -> None:
     assert float(table[1]["score"]) == json.loads(lines[1])["predictions"][0]["score"]
 
 
-def test_predict_fails_with_1_when_nothing_could_be_read(cnncli, folder, flat_model) -> None:
-    run = cnncli("predict", "broken.jpg", "missing.jpg", "--model", flat_model, "--format", "json")
+def test_predict_fails_with_1_when_nothing_could_be_read(cnncli, folder, flat_tflite) -> None:
+    run = cnncli("predict", "broken.jpg", "missing.jpg", "--model", flat_tflite, "--format", "json")
     assert run.code == 1
     assert [row["error"] for row in json.loads(run.out)][1] == "no such file or folder"
 
 
-def test_predict_min_confidence_leaves_out_weak_answers_without_an_error(cnncli, folder, flat_model) -> None:
-    run = cnncli("predict", "red.png", "--model", flat_model, "--min-confidence", "0.999", "--format", "json")
+def test_predict_min_confidence_leaves_out_weak_answers_without_an_error(cnncli, folder, flat_tflite) -> None:
+    run = cnncli("predict", "red.png", "--model", flat_tflite, "--min-confidence", "0.999", "--format", "json")
     assert json.loads(run.out)[0]["predictions"] == [] and json.loads(run.out)[0]["error"] is None
     assert run.code == 0
 
 
-def test_predict_top_above_the_number_of_classes_gives_all(cnncli, folder, flat_model) -> None:
-    run = cnncli("predict", "red.png", "--model", flat_model, "--top", "50", "--format", "json")
+def test_predict_top_above_the_number_of_classes_gives_all(cnncli, folder, flat_tflite) -> None:
+    run = cnncli("predict", "red.png", "--model", flat_tflite, "--top", "50", "--format", "json")
     assert [p["rank"] for p in json.loads(run.out)[0]["predictions"]] == [1, 2, 3]
 
 
@@ -77,27 +77,35 @@ def test_predict_gives_the_same_scores_with_keras_and_with_litert(cnncli, folder
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
-def test_predict_annotate_writes_labelled_copies_and_never_over_an_input(cnncli, folder, flat_model) -> None:
+def test_predict_annotate_writes_labelled_copies_and_never_over_an_input(cnncli, folder, flat_tflite) -> None:
     (folder / "sub").mkdir()
     Image.new("RGB", (30, 30), (0, 0, 250)).save(folder / "sub" / "red.png")
     Image.new("RGB", (30, 30), (0, 0, 250)).save(folder / "red-labels.png")
     before = (folder / "red-labels.png").read_bytes()
-    run = cnncli("predict", "red-labels.png", "red.png", "sub/red.png", "--model", flat_model, "--annotate", ".")
+    run = cnncli("predict", "red-labels.png", "red.png", "sub/red.png", "--model", flat_tflite, "--annotate", ".")
     assert run.code == 0
     assert (folder / "red-labels.png").read_bytes() == before
     written = sorted(path.name for path in folder.glob("*-labels*.png"))
     assert written == ["red-labels-2.png", "red-labels-3.png", "red-labels-labels.png", "red-labels.png"]
-    again = cnncli("predict", "red.png", "--model", flat_model, "--annotate", "out")
-    assert cnncli("predict", "red.png", "--model", flat_model, "--annotate", "out").err == again.err  # replaced
+    again = cnncli("predict", "red.png", "--model", flat_tflite, "--annotate", "out")
+    assert cnncli("predict", "red.png", "--model", flat_tflite, "--annotate", "out").err == again.err  # replaced
     with Image.open(folder / "red-labels-2.png") as image:
         assert image.getpixel((image.width // 2, 20)) == (250, 10, 10)  # the photo is there, unhidden
         assert image.width >= 60 and image.height > 40 + 3 * 16
 
 
-def test_predict_annotate_does_not_change_a_score(cnncli, folder, flat_model, photo) -> None:
+def test_predict_goes_on_when_a_labelled_copy_cannot_be_written(cnncli, folder, flat_tflite) -> None:
+    (folder / "out" / "red-labels.png").mkdir(parents=True)  # a folder where the copy belongs
+    run = cnncli("predict", "red.png", "green.jpg", "--model", flat_tflite, "--annotate", "out")
+    assert run.code == 3 and len(run.out.splitlines()) == 6
+    assert f"error: {Path('out', 'red-labels.png')}: cannot be written" in run.err
+    assert (folder / "out" / "green-labels.jpg").exists()
+
+
+def test_predict_annotate_does_not_change_a_score(cnncli, folder, flat_tflite, photo) -> None:
     photo.resize((2000, 1250)).save("photo.jpg")
-    plain = cnncli("predict", "photo.jpg", "--model", flat_model, "--format", "csv").out
-    assert cnncli("predict", "photo.jpg", "--model", flat_model, "--format", "csv", "--annotate", "out").out == plain
+    plain = cnncli("predict", "photo.jpg", "--model", flat_tflite, "--format", "csv").out
+    assert cnncli("predict", "photo.jpg", "--model", flat_tflite, "--format", "csv", "--annotate", "out").out == plain
 
 
 def test_predict_without_a_model_says_where_to_put_the_weights(cnncli, folder) -> None:

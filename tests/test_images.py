@@ -201,7 +201,7 @@ def test_reader_says_that_a_cut_file_is_truncated(name: str) -> None:
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (b"8BPS\0\1", "a Photoshop file"),
         (b"\0\0\0\x18ftypisom\0\0\2\0", "a video"),
-        (b"BMW is a maker of cars\n", "this is text"),
+        (b"BM is a short (name) of a maker of cars\n", "this is text"),
         *((magic, "damaged or truncated") for magic in MAGICS),
     ],
 )

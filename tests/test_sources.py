@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cnncli import sources
+from cnncli import network
 from cnncli.errors import ImageError
 from cnncli.images import EXTENSIONS, read
 from cnncli.sources import Source, count, find, names_in, natural_order
@@ -447,6 +447,8 @@ def test_find_takes_an_existing_name_before_a_list(here: Path) -> None:
     Path("list").write_text("a.png\n")
     assert names("@list") == ["@list"]
     assert names("@./list") == ["a.png"]
+    make("@-")
+    assert names("@-") == ["@-"] and count(["@-"], recursive=True) == 1
 
 
 def test_find_reads_a_list_longer_than_a_block(here: Path) -> None:
@@ -497,7 +499,7 @@ def test_find_takes_an_image_from_standard_input(monkeypatch: pytest.MonkeyPatch
 
 
 def test_find_refuses_too_much_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_STREAM_BYTES", len(PNG))
+    monkeypatch.setattr(network, "MAX_STREAM_BYTES", len(PNG))
     give_stdin(monkeypatch, PNG)
     assert read(found("-")[0]).image.size == (4, 4)
     give_stdin(monkeypatch, PNG + b"\0")
@@ -646,13 +648,13 @@ def test_source_says_why_nothing_was_fetched(server: str, path: str, expected: s
 
 @pytest.mark.parametrize("path", ["endless", "announced", "bomb"])
 def test_source_stops_at_the_limit_of_size(server: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_STREAM_BYTES", 1_000_000)
+    monkeypatch.setattr(network, "MAX_STREAM_BYTES", 1_000_000)
     with pytest.raises(ImageError, match=r"^more than 1 MB behind this address$"):
         fetch(f"{server}/{path}").open()
 
 
 def test_source_does_not_wait_for_a_silent_server(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "READ_S", 0.2)
+    monkeypatch.setattr(network, "READ_S", 0.2)
     start = time.monotonic()
     with pytest.raises(ImageError, match=r"^the server sent nothing for 0\.2 s$"):
         fetch(f"{server}/silent").open()
@@ -660,7 +662,7 @@ def test_source_does_not_wait_for_a_silent_server(server: str, monkeypatch: pyte
 
 
 def test_source_stops_at_the_limit_of_time_however_little_comes(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "TOTAL_S", 0.3)
+    monkeypatch.setattr(network, "TOTAL_S", 0.3)
     start = time.monotonic()
     with pytest.raises(ImageError, match=r"^it takes more than 0\.3 s to fetch; download it first$"):
         fetch(f"{server}/trickle").open()

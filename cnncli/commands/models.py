@@ -13,7 +13,7 @@ import click
 from cnncli import console
 from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
 from cnncli.commands.options import common_options, complete_network
-from cnncli.errors import CnncliError, ExitCode
+from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.adoption import INPUT_RANGES
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def verify(names: tuple[str, ...]) -> ExitCode:
         _report_check(check)
     if not good and not bad:
         console.note("nothing is cached, so there is nothing to check")
-    return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED
+    return outcome(good, bad)
 
 
 def _report_check(check: Check) -> None:
@@ -234,4 +234,4 @@ def _each(names: Iterable[str], find: Callable[[str], T], action: Callable[[T], 
         except OSError as problem:
             console.error(f"{problem.filename or name}: {problem.strerror}")
             bad += 1
-    return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED
+    return outcome(good, bad)

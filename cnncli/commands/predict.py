@@ -13,11 +13,12 @@ import click
 
 from cnncli import console
 from cnncli.commands.options import common_options, model_options
-from cnncli.errors import ExitCode
+from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.request import ModelRequest
 
 if TYPE_CHECKING:
     from cnncli.annotate import Names
+    from cnncli.images import Picture
     from cnncli.inference.pipeline import Result
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -85,28 +86,39 @@ def predict(
     with console.progress("images", unit="images", count=count) as seen, _writer(form) as write:
         for result in results:
             write(result)
-            good, bad = good + (result.error is None), bad + (result.error is not None)
-            _report(result, names)
+            failed = not _report(result, names)
+            good, bad = good + (not failed), bad + failed
             seen(good + bad)
     if good and bad:
         console.note(f"{bad} of {good + bad} images failed")
-    return ExitCode.DONE if not bad else ExitCode.PARTIAL if good else ExitCode.FAILED
+    return outcome(good, bad)
 
 
-def _report(result: Result, names: Names | None) -> None:
-    """What goes to stderr and to `--annotate` for one image."""
+def _report(result: Result, names: Names | None) -> bool:
+    """What goes to stderr and to `--annotate` for one image; returns whether all of it was done."""
     name = console.printable(result.source.name)
     if result.error is not None:
         console.error(f"{name}: {result.error}")
+        return False
     for message in result.notes:
         console.note(f"{name}: {message}")
     if names is not None and result.picture is not None:
-        from cnncli import annotate
+        return _annotate(result, result.picture, names)
+    return True
 
-        lines = [(answer.image_class.label.replace("_", " "), answer.score) for answer in result.predictions]
-        path = names.path_for(result.source)
-        annotate.save(annotate.annotated(result.picture.image, lines), result.picture, path)
-        console.note(f"{name} -> {path}")
+
+def _annotate(result: Result, picture: Picture, names: Names) -> bool:
+    from cnncli import annotate
+
+    lines = [(answer.image_class.label.replace("_", " "), answer.score) for answer in result.predictions]
+    path = names.path_for(result.source)
+    try:
+        annotate.save(annotate.annotated(picture.image, lines), picture, path)
+    except CnncliError as problem:
+        console.error(str(problem))
+        return False
+    console.note(f"{console.printable(result.source.name)} -> {path}")
+    return True
 
 
 def _names(folder: Path, images: tuple[str, ...], recursive: bool) -> Names:

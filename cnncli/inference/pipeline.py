@@ -67,7 +67,7 @@ def predict(
     for engine in model.engines(images_at_once=threads, num_threads=workers):
         engines.put(engine)
 
-    side = min(model.card.input.height, model.card.input.width)
+    side = max(model.card.input.height, model.card.input.width)
 
     def one(source: Source) -> Result:
         try:

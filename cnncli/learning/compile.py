@@ -103,7 +103,8 @@ def main() -> int:
 
 def _end_with_parent() -> None:
     """Stops as soon as the run that asked for the work is gone: its end of the pipe closes, however it ended."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # the descriptor itself: a thread that holds Python's stdin would abort the exit
+        pass
     os._exit(1)
 
 
