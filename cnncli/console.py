@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cnncli.text import escaped, printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,23 +33,11 @@ class Settings:
 settings = Settings()
 
 
-def printable(text: str) -> str:
-    """`text` as one line that cannot steer a terminal: control characters and undecodable bytes as `\\x1b`."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8 (PEP 383)
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
 def _encode_literally(error: UnicodeError) -> tuple[str | bytes, int]:
     """Writes undecodable bytes of file names back as they were, and escapes what the encoding lacks."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
-    pieces = (bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else _escaped(c).encode() for c in text)
+    pieces = (bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else escaped(c).encode() for c in text)
     return b"".join(pieces), error.end
 
 
@@ -106,7 +96,8 @@ def results() -> Console:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    return _live or Console(file=stream, markup=False, highlight=False, emoji=False)
+    colours: Any = None if os.environ.get("NO_COLOR") else "auto"  # with NO_COLOR alone Rich still writes bold
+    return _live or Console(file=stream, markup=False, highlight=False, emoji=False, color_system=colours)
 
 
 _live: Console | None = None  # the console that a progress bar is on: what is printed meanwhile goes above the bar

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cnncli.text import printable
+
 if TYPE_CHECKING:
     from cnncli.backbones import Backbone, Normalisation
     from cnncli.inference.compiled import Compiled
@@ -61,12 +63,11 @@ def as_tabs(result: Result) -> str:
     rows = [(str(a.rank), score(a.score), a.image_class.label, a.image_class.id) for a in result.predictions] or [
         ("", "", f"error: {result.error}" if result.error else "", "")
     ]
-    return "".join("\t".join(map(_one_field, (result.source.name, *row))) + "\n" for row in rows)
+    return "".join(_tabs((result.source.name, *row)) for row in rows)
 
 
-def _one_field(text: str) -> str:
-    """Text that holds neither a tab nor a line end, which would break the columns."""
-    return "".join(f"\\x{ord(c):02x}" if ord(c) < 32 else c for c in text)
+def _tabs(row: Iterable[str]) -> str:
+    return "\t".join(printable(field, keep_bytes=True) for field in row) + "\n"
 
 
 def csv_lines(rows: Iterable[tuple[object, ...]]) -> str:
@@ -131,7 +132,7 @@ INVENTORY_COLUMNS = ("name", "px", "params M", "MB", "top-1", "top-5", "cached",
 def inventory_tabs(holdings: list[Holding], others: list[Compiled]) -> str:
     """`inventory_rows` with a line of column names, tab-separated."""
     rows = [INVENTORY_COLUMNS, *inventory_rows(holdings, others)]
-    return "".join("\t".join(map(_one_field, row)) + "\n" for row in rows)
+    return "".join(_tabs(row) for row in rows)
 
 
 def card_object(card: ModelCard, row: Backbone | None) -> dict[str, Any]:
@@ -173,6 +174,6 @@ def card_text(card: ModelCard, row: Backbone | None, normalisations: Mapping[Nor
     facts.update(card.metrics)
     facts.update({f"made by {software}": version for software, version in card.versions.items()})
     facts["sha256"] = card.sha256
-    lines = [f"{name + ':':18} {_one_field(str(value))}" for name, value in facts.items() if value is not None]
-    classes = [f"  {number:>4}  {_one_field(c.id)}  {_one_field(c.label)}" for number, c in enumerate(card.classes)]
-    return "\n".join([*lines, f"classes:           {len(classes)} (index, id, label)", *classes]) + "\n"
+    lines = [f"{name + ':':20} {printable(str(value))}" for name, value in facts.items() if value is not None]
+    classes = [f"  {number:>4}  {printable(c.id)}  {printable(c.label)}" for number, c in enumerate(card.classes)]
+    return "\n".join([*lines, f"{'classes:':20} {len(classes)} (index, id, label)", *classes]) + "\n"

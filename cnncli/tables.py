@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from cnncli.console import printable
 from cnncli.formats import INVENTORY_COLUMNS, inventory_rows
+from cnncli.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -23,7 +23,7 @@ from weights_server import serving
 
 from cnncli.backbones import BACKBONES, ImageClass, InputSpec
 from cnncli.errors import CacheError, ModelError
-from cnncli.inference import cache, compiled, models
+from cnncli.inference import cache, child, compiled, models
 from cnncli.inference.compiled import Job
 from cnncli.inference.request import ModelRequest
 from cnncli.modelfile import ModelCard, read_card, write_tflite
@@ -294,7 +294,7 @@ def test_workspace_of_a_killed_run_is_removed_by_the_next(source, compiler) -> N
 
 def test_compiler_imports_nothing_from_the_current_folder(monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "/one", "", "/two", ""]))
-    entries = compiled._environment()["PYTHONPATH"].split(os.pathsep)
+    entries = child.environment()["PYTHONPATH"].split(os.pathsep)
     assert entries[1:] == ["/one", "/two"] and (Path(entries[0]) / "cnncli").is_dir()
     assert compiled._command(Job("keras", "x", Path("x")), Path("y"))[1:4] == ["-P", "-m", "cnncli.learning.compile"]
 

@@ -13,9 +13,10 @@ import pytest
 
 from cnncli.backbones import ImageClass, InputSpec
 from cnncli.errors import ModelError
-from cnncli.inference import engine
+from cnncli.inference import child, engine, trial
 from cnncli.inference.adoption import adopt
-from cnncli.inference.engine import LiteRTEngine, try_out
+from cnncli.inference.engine import LiteRTEngine
+from cnncli.inference.trial import try_out
 from cnncli.modelfile import check_content, flatbuffer_bytes, read_card
 
 
@@ -122,8 +123,8 @@ def test_whatever_becomes_of_the_trial_is_said(
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
-    monkeypatch.setattr(engine.sys, "executable", str(python))
-    monkeypatch.setattr(engine, "TRIAL_S", 0.2 if "sleep" in script else 30)
+    monkeypatch.setattr(child.sys, "executable", str(python))
+    monkeypatch.setattr(trial, "TRIAL_S", 0.2 if "sleep" in script else 30)
     with pytest.raises(ModelError) as caught:
         try_out(Path("m.tflite"))
     assert str(caught.value) == f"m.tflite: {expected}"
@@ -134,8 +135,8 @@ def test_a_foreign_model_is_tried_out_elsewhere_before_it_is_run_here(
 ) -> None:
     path = tmp_path / "foreign.tflite"
     path.write_bytes(flatbuffer)
-    monkeypatch.setattr(engine.sys, "executable", "false")
-    monkeypatch.setattr(engine, "_interpreter", None)  # calling it would end in another error
+    monkeypatch.setattr(child.sys, "executable", "false")
+    monkeypatch.setattr(engine, "open_interpreter", None)  # calling it would end in another error
     with pytest.raises(ModelError, match=r"foreign\.tflite: LiteRT cannot run this model"):
         adopted(path, labels)
 
@@ -230,7 +231,7 @@ def test_a_network_whose_bytes_are_not_those_of_its_card_never_reaches_litert(
     path = tmp_path / "swapped.tflite"
     card = flat_tflite.read_bytes()[len(flatbuffer) :]
     path.write_bytes(flatbuffer[:16] + bytes([0]) + flatbuffer[17:] + card)
-    monkeypatch.setattr(engine, "_interpreter", None)  # calling it would end in another error
+    monkeypatch.setattr(engine, "open_interpreter", None)  # calling it would end in another error
     run = cnncli("predict", "photo.jpg", "--model", path)
     assert run.code == 1
     assert f"error: {path}: the model is damaged: its sha256 is" in run.err

@@ -164,7 +164,7 @@ def test_terminal_of_any_width_loses_nothing(columns: int, folder, flat_tflite) 
 def test_no_color_keeps_a_terminal_colourless(folder, flat_tflite) -> None:
     coloured = on_screen([*COMMAND, "predict", str(folder), "--model", str(flat_tflite)])
     plain = on_screen([*COMMAND, "predict", str(folder), "--model", str(flat_tflite)], NO_COLOR="1")
-    assert re.search(r"\x1b\[3\d", coloured) and not re.search(r"\x1b\[[34]\d", plain)
+    assert re.search(r"\x1b\[3\d", coloured) and "\x1b" not in plain
 
 
 def test_failures_on_a_terminal_are_said_once(folder, flat_tflite) -> None:

@@ -15,6 +15,7 @@ from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
 from cnncli.commands.options import common_options, complete_network
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.adoption import INPUT_RANGES
+from cnncli.text import printable
 
 if TYPE_CHECKING:
     from cnncli.inference.inventory import Check
@@ -155,7 +156,7 @@ def verify(names: tuple[str, ...]) -> ExitCode:
 
 def _report_check(check: Check) -> None:
     fields = ("ok" if check.fault is None else "FAULT", check.name, str(check.path), check.how)
-    console.write("\t".join(map(console.printable, fields)) + "\n")
+    console.write("\t".join(map(printable, fields)) + "\n")
     if check.fault is not None:
         console.error(f"{check.path}: {check.fault}")
 

@@ -15,6 +15,7 @@ from cnncli import console
 from cnncli.commands.options import common_options, model_options
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.request import ModelRequest
+from cnncli.text import printable
 
 if TYPE_CHECKING:
     from cnncli.annotate import Names
@@ -96,7 +97,7 @@ def predict(
 
 def _report(result: Result, names: Names | None) -> bool:
     """What goes to stderr and to `--annotate` for one image; returns whether all of it was done."""
-    name = console.printable(result.source.name)
+    name = printable(result.source.name)
     if result.error is not None:
         console.error(f"{name}: {result.error}")
         return False
@@ -117,7 +118,7 @@ def _annotate(result: Result, picture: Picture, names: Names) -> bool:
     except CnncliError as problem:
         console.error(str(problem))
         return False
-    console.note(f"{console.printable(result.source.name)} -> {path}")
+    console.note(f"{printable(result.source.name)} -> {path}")
     return True
 
 

@@ -7,17 +7,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import cnncli
 from cnncli.errors import CacheError, ModelError
 from cnncli.files import digests, replacing
-from cnncli.inference import cache
+from cnncli.inference import cache, child
 from cnncli.modelfile import read_card
 
 Notify = Callable[[str], None]
@@ -185,7 +183,7 @@ def _run_compiler(job: Job, output: Path, work: cache.Work) -> str | None:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=_environment(),
+            env=child.environment(),
         ) as process:
             try:
                 answer, noise = _communicate(process, work)
@@ -210,15 +208,7 @@ def _communicate(process: subprocess.Popen[str], work: cache.Work) -> tuple[str,
 
 def _command(job: Job, output: Path) -> list[str]:
     values = {"kind": job.kind, "name": job.name, "path": str(job.path), "output": str(output)}
-    # -P: a numpy.py that lies in the current folder is not imported
-    return [sys.executable, "-P", "-m", "cnncli.learning.compile", json.dumps(values)]
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment, with this copy of the package; an empty entry would be the current folder."""
-    package_folder = str(Path(cnncli.__file__).parent.parent)
-    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([package_folder, *entries])}
+    return child.command("cnncli.learning.compile", json.dumps(values))
 
 
 def _fault(job: Job, code: int, answer: str, noise: str) -> str:

@@ -102,7 +102,10 @@ def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
 
 
 def _checked(path: Path, card: ModelCard) -> dict[str, str]:
+    from cnncli.inference.trial import try_out
+
     check_content(path, card)
+    try_out(path)
     return {}
 
 

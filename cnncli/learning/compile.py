@@ -23,8 +23,8 @@ from cnncli.inference.engine import LiteRTEngine
 from cnncli.inference.locate import backbone_card
 from cnncli.learning import tf
 from cnncli.learning.backbones import build
-from cnncli.learning.models import load_keras, versions
-from cnncli.modelfile import ModelCard, check_content, read_card, write_tflite
+from cnncli.learning.models import load_carded, versions
+from cnncli.modelfile import ModelCard, write_tflite
 
 # Rounding makes probabilities of the networks in the table differ by less than 1e-4; more is an error.
 TOLERANCE = 1e-3
@@ -33,25 +33,10 @@ TOLERANCE = 1e-3
 def network(job: dict[str, str]) -> tuple[Any, ModelCard]:
     """The Keras network that a job names, pixels 0..255 in and probabilities out, and its card."""
     if job["kind"] == "keras":
-        return _carded_network(Path(job["path"]))
+        return load_carded(Path(job["path"]))
     weights = Path(job["path"])
     row = hdf5.row_of(BACKBONES[job["name"]], weights)
     return build(row, weights), backbone_card(row)
-
-
-def _carded_network(path: Path) -> tuple[Any, ModelCard]:
-    card = read_card(path)
-    check_content(path, card)
-    model = load_keras(path)
-    channels = 1 if card.input.color == "gray" else 3
-    expected = (card.input.height, card.input.width, channels), len(card.classes)
-    found = tuple(model.inputs[0].shape[1:]), model.outputs[0].shape[1]
-    if expected != found:
-        raise ModelError(
-            f"{path}: its card says input {expected[0]} and {expected[1]} classes, "
-            f"the network has input {found[0]} and {found[1]} outputs"
-        )
-    return model, card
 
 
 def compile_network(model: Any, spec: InputSpec) -> bytes:

@@ -9,14 +9,14 @@ import numpy as np
 from cnncli.backbones import Backbone
 from cnncli.inference.engine import Pixels, Scores
 from cnncli.learning.backbones import build
-from cnncli.learning.models import load_keras
+from cnncli.learning.models import load_carded
 
 
 class KerasEngine:
     """A `.keras` file, or weights of a pretrained network, run by Keras on all cores."""
 
     def __init__(self, path: Path, row: Backbone | None) -> None:
-        self._model = load_keras(path) if row is None else build(row, path)
+        self._model = load_carded(path)[0] if row is None else build(row, path)
 
     def __call__(self, pixels: Pixels) -> Scores:
         """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""

@@ -18,7 +18,7 @@ from cnncli.errors import ModelError
 from cnncli.inference.adoption import Adoption
 from cnncli.learning import keras, tf
 from cnncli.learning.backbones import normalise
-from cnncli.modelfile import MAX_INPUT_PX, ModelCard, write_keras
+from cnncli.modelfile import MAX_INPUT_PX, ModelCard, check_content, read_card, write_keras
 from cnncli.modelsafety import KerasContent, check_keras_file
 
 MAX_ARRAY_ELEMENTS = 1 << 28  # for one image: 1 GB of float32
@@ -46,6 +46,22 @@ def load_keras(path: Path) -> Any:
             f"which Keras {str(content.metadata.get('keras_version', '?'))[:20]} saved ({first_line[:200]})"
         ) from problem
     return model
+
+
+def load_carded(path: Path) -> tuple[Any, ModelCard]:
+    """The network in a `.keras` file with a card, and the card. Raises ModelError, also if they do not fit."""
+    card = read_card(path)
+    check_content(path, card)
+    model = load_keras(path)
+    channels = 1 if card.input.color == "gray" else 3
+    expected = (card.input.height, card.input.width, channels), len(card.classes)
+    found = tuple(model.inputs[0].shape[1:]), model.outputs[0].shape[1]
+    if expected != found:
+        raise ModelError(
+            f"{path}: its card says input {expected[0]} and {expected[1]} classes, "
+            f"the network has input {found[0]} and {found[1]} outputs"
+        )
+    return model, card
 
 
 def _load(content: KerasContent) -> Any:

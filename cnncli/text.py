@@ -1,0 +1,19 @@
+"""Names that users and model files bring, made harmless for a terminal and for columns."""
+
+
+def printable(text: str, *, keep_bytes: bool = False) -> str:
+    """`text` as one line that cannot steer a terminal: what is not printable becomes `\\x1b` and the like.
+
+    With `keep_bytes` the bytes of file names that are not UTF-8 stay, for output that writes them back.
+    """
+    return "".join(c if c.isprintable() or (keep_bytes and _is_byte(c)) else escaped(c) for c in text)
+
+
+def escaped(character: str) -> str:
+    """A character as `\\x1b`, `\\u2028` or `\\U0001f408`; a byte of a file name that is not UTF-8 as `\\xff`."""
+    code = ord(character) - (0xDC00 if _is_byte(character) else 0)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _is_byte(character: str) -> bool:
+    return "\udc80" <= character <= "\udcff"  # how Python decodes a byte that is not UTF-8 (PEP 383)
