@@ -119,6 +119,7 @@ class Names:
         """`inputs` are the names of files in `folder` that must not be written over."""
         self._folder = folder
         self._taken = {name.casefold() for name in inputs}  # some file systems know no difference in case
+        self._next: dict[str, int] = {}  # the number to try for a name that was wanted before
 
     def path_for(self, source: Source) -> Path:
         """The path of the annotated copy of an input: `cat-labels.jpg`, or `cat-labels-2.jpg` if that is taken."""
@@ -127,8 +128,12 @@ class Names:
         while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
             stem = stem[:-1]
         suffix = ".jpg" if original.suffix.lower() in (".jpg", ".jpeg", ".jfif", ".jpe") else ".png"
-        candidates = (f"{stem}-labels{'' if n == 1 else f'-{n}'}{suffix}" for n in itertools.count(1))
-        name = next(name for name in candidates if name.casefold() not in self._taken)
+        wanted = f"{stem}{suffix}".casefold()
+        for number in itertools.count(self._next.get(wanted, 1)):
+            name = f"{stem}-labels{'' if number == 1 else f'-{number}'}{suffix}"
+            if name.casefold() not in self._taken:
+                break
+        self._next[wanted] = number + 1
         self._taken.add(name.casefold())
         return self._folder / name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -66,7 +67,7 @@ def _unknown_command(name: str) -> str:
 @click.version_option(__version__, "--version", message="cnncli %(version)s")
 @common_options
 def cli() -> None:
-    """Train, evaluate, use and explain convolutional networks.
+    """Convolutional networks from the terminal.
 
     \b
     Example:
@@ -77,8 +78,9 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `cnncli` with `args` (default: those of the process) and returns its exit code."""
+    console.settings = console.Settings()
     try:
-        returned = cli.main(args, prog_name="cnncli", standalone_mode=False)
+        returned = cli.main(args, prog_name="cnncli", standalone_mode=False, windows_expand_args=False)
         sys.stdout.flush()
         return int(returned or ExitCode.DONE)
     except SystemExit as stop:  # Click's own answer to a closed pipe
@@ -89,6 +91,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except TerminatedError:
         console.note("stopped")
         return ExitCode.TERMINATED
+    except click.exceptions.NoArgsIsHelpError as problem:
+        console.note(problem.format_message())
+        return problem.exit_code
     except click.ClickException as problem:
         return _report_usage(problem)
     except CnncliError as problem:
@@ -132,12 +137,12 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 def entry() -> NoReturn:
     """The console script: `main` with the streams and signals of a real process."""
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminate)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _terminate)
     with console.own_streams():
         code = main()
-        try:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
             sys.stdout.flush()
-        except (OSError, ValueError):  # nobody reads any more: keep the interpreter from saying so at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    # Not by way of the interpreter's end, which would wait for threads that still fetch an address.
+    os._exit(code)

@@ -43,6 +43,9 @@ def _encode_literally(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def write(text: str) -> None:
     """Writes a result to stdout, as it is, and flushes it."""
+    if _live is not None and _live.file is sys.stdout:  # above the bar, on the screen that both share
+        _live.print(text, end="", soft_wrap=True)
+        return
     sys.stdout.write(text)
     sys.stdout.flush()
 

@@ -171,9 +171,11 @@ def card_text(card: ModelCard, row: Backbone | None, normalisations: Mapping[Nor
         facts["hash"] = row.digest or "none is published; layer names, shapes and values are checked"
     facts["licence"] = card.licence
     facts["training data"] = card.data_fingerprint
-    facts.update(card.metrics)
+    facts.update({f"metric {name}": value for name, value in card.metrics.items()})
     facts.update({f"made by {software}": version for software, version in card.versions.items()})
     facts["sha256"] = card.sha256
-    lines = [f"{name + ':':20} {printable(str(value))}" for name, value in facts.items() if value is not None]
+    lines = [
+        f"{printable(name) + ':':20} {printable(str(value))}" for name, value in facts.items() if value is not None
+    ]
     classes = [f"  {number:>4}  {printable(c.id)}  {printable(c.label)}" for number, c in enumerate(card.classes)]
     return "\n".join([*lines, f"{'classes:':20} {len(classes)} (index, id, label)", *classes]) + "\n"

@@ -5,9 +5,11 @@ Formats are allow-listed and decided by content, never by the file's name. Nothi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import struct
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -27,6 +29,8 @@ PADDING = (124, 116, 104)  # ImageNet's mean colour: the network sees about zero
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves at least this many times the wanted side: the smaller
 # decoding is a box filter of the same pixels and the antialiased resize does the rest.
 DECODE_MARGIN = 2
+_STRIP_PX = 256  # rows that are laid on the background at a time
+_LARGE_PIXELS = 40_000_000  # more than cameras make: such a picture is decoded alone, however many threads there are
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .webp .tif .tiff .avif .heic .heif .hif .mpo".split()
@@ -84,6 +88,9 @@ _TRANSPOSITIONS = {
 }
 
 
+_large = threading.Lock()
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded image as a viewer displays it: upright, mode `RGB` or `L`, without transparency."""
@@ -132,9 +139,10 @@ def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int) -> Pic
             scale = DECODE_MARGIN * shorter_side_px / min(image.size)
             image.draft(None, (round(image.width * scale), round(image.height * scale)))
         # The order matters: after an error that was caught, Pillow returns a half-decoded picture as good.
-        image.load()
+        with _large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+            image.load()
+            picture = _upright(image, _on_canvas(image, _opaque(image)))
         profile = image.info.get("icc_profile")
-        picture = _upright(image, _on_canvas(image, _opaque(image)))
         return Picture(picture, _notes(image), profile if _fits(profile, picture) else None)
 
 
@@ -200,7 +208,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.has_transparency_data:
-        return _on_background(image.convert("RGBA"))
+        return _on_background(image)
     return image.convert("RGB")
 
 
@@ -239,11 +247,15 @@ def _tiff_tag(image: Image.Image, tag: int, default: int = -1) -> int:
 
 
 def _on_background(image: Image.Image) -> Image.Image:
-    alpha = image.getchannel("A")
-    if alpha.getextrema()[1] == 0:
-        raise ImageError("every pixel is transparent: there is nothing to see")
+    """The picture laid on white, in strips: a palette picture of a few kB may have 170 megapixels."""
     canvas = Image.new("RGB", image.size, BACKGROUND)
-    canvas.paste(image, mask=alpha)
+    visible = False
+    for top in range(0, image.height, _STRIP_PX):
+        strip = image.crop((0, top, image.width, min(top + _STRIP_PX, image.height))).convert("RGBA")
+        visible = visible or strip.getchannel("A").getbbox() is not None
+        canvas.paste(strip, (0, top), mask=strip)
+    if not visible:
+        raise ImageError("every pixel is transparent: there is nothing to see")
     return canvas
 
 

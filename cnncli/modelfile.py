@@ -151,6 +151,14 @@ def read_card(path: Path) -> ModelCard:
         return card_from_json(read_json(archive, CARD, path), str(path))
 
 
+def has_card(path: Path) -> bool:
+    """Whether a model file has a card, valid or not."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with open_archive(path) as archive:
+        return CARD in archive.namelist()
+
+
 @contextlib.contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive in the file at `path`. Whatever a damaged one raises while it is used becomes a ModelError."""
@@ -169,7 +177,8 @@ def _no_card(path: Path) -> str:
     new = path.with_name(f"{path.stem}-adopted{path.suffix}")
     old_name, new_name = shlex.quote(str(path)), shlex.quote(str(new))
     return (
-        f"{path}: this model has no card that names its classes and its input. Give it one: "
+        f"{path}: this model has no card that names its classes and its input. Give it one, with the --input-range "
+        "that it was trained on (0..255, 0..1, -1..1, caffe, torch): "
         f"cnncli models adopt {old_name} --labels LABELS.txt --input-range 0..255 -o {new_name}"
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,26 @@ _BLOCK_BYTES = 1 << 16
 
 def fetch(url: str) -> bytes:
     """The bytes behind an address, within limits of size and time; raises ImageError."""
+    answer: queue.SimpleQueue[bytes | BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answer.put(_fetch(url))
+        except BaseException as problem:
+            answer.put(problem)
+
+    # A thread of its own: time-outs of sockets know nothing of a server whose headers come drop by drop.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        content = answer.get(timeout=TOTAL_S)
+    except queue.Empty:
+        raise ImageError(f"it takes more than {TOTAL_S:g} s to fetch; download it first") from None
+    if isinstance(content, BaseException):
+        raise content
+    return content
+
+
+def _fetch(url: str) -> bytes:
     import requests
     import urllib3
 

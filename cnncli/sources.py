@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import glob
 import io
 import os
@@ -57,13 +58,16 @@ class Source:
         return replace(self, url=None, content=network.fetch(self.url))
 
 
-def find(arguments: Iterable[str], *, recursive: bool, offline: bool, notify: Notify) -> Iterator[Source]:
+def find(
+    arguments: Iterable[str], *, recursive: bool, offline: bool, notify: Notify, results: Path | None = None
+) -> Iterator[Source]:
     """Yields the images that IMAGE arguments stand for, in order, reading folders as it goes.
 
     A path that exists wins over `@list`, an address and a glob. What cannot be found is a Source with a fault, never
-    an exception. `notify` is told about files that were passed over because they are no images.
+    an exception. `notify` is told about files that were passed over because they are no images. The folder
+    `results`, which is being written meanwhile, is not read as a part of another folder.
     """
-    search = _Search(recursive, offline, notify)
+    search = _Search(recursive, offline, notify, results)
     for argument in arguments:
         yield from search.expand(argument)
 
@@ -82,8 +86,17 @@ def names_in(folder: Path, arguments: Sequence[str], *, recursive: bool) -> set[
     if any(map(_is_streamed_list, arguments)):
         return {path.name for path in folder.iterdir()}
     found = (source.path for source in _find_without_stdin(arguments, recursive) if source.path is not None)
-    names = (name for path in found for name in (path, path.resolve()))
-    return {path.name for path in names if path.parent.resolve() == folder.resolve()}
+    resolved = folder.resolve()
+    is_inside = functools.cache(lambda parent: parent.resolve() == resolved)
+    names = (name for path in found for name in ((path, path.resolve()) if path.is_symlink() else (path,)))
+    return {path.name for path in names if is_inside(path.parent)}
+
+
+def is_one(arguments: Sequence[str]) -> bool:
+    """Whether arguments stand for a single image, as far as that can be told without looking for it."""
+    return len(arguments) == 1 and (
+        arguments[0] == "-" or "://" in arguments[0] or os.path.isfile(arguments[0])  # noqa: PTH113
+    )
 
 
 def _find_without_stdin(arguments: Sequence[str], recursive: bool) -> Iterator[Source]:
@@ -105,6 +118,7 @@ class _Search:
     recursive: bool
     offline: bool
     notify: Notify
+    results: Path | None = None
 
     def expand(self, argument: str, *, listed: bool = False) -> Iterator[Source]:
         """What one argument, or one line of a list, stands for."""
@@ -145,7 +159,11 @@ class _Search:
 
     def _pattern(self, pattern: str) -> Iterator[Source]:
         """The files and folders that a pattern matches; what lies in a folder that matches comes with the folder."""
-        matches = sorted(set(_glob(pattern)), key=natural_order)
+        try:
+            matches = sorted(set(_glob(pattern.replace(os.sep, "/"))), key=natural_order)
+        except (OSError, ValueError, RecursionError) as problem:
+            yield Source(pattern, fault=f"this pattern cannot be searched for ({problem})")
+            return
         folders = {Path(match) for match in matches if os.path.isdir(match)}  # noqa: PTH112
         for match in matches:
             above = Path(match).parents if self.recursive else Path(match).parents[:1]
@@ -157,7 +175,7 @@ class _Search:
     def _folder(self, folder: Path) -> Iterator[Source]:
         passed_over: Counter[str] = Counter()
         found = False
-        for item in _walk(folder, self.recursive):
+        for item in _walk(folder, self.recursive, self.results):
             if isinstance(item, Path) and item.suffix.lower() not in EXTENSIONS and not _looks_like_image(item):
                 passed_over[item.suffix.lower() or "without extension"] += 1
                 continue
@@ -179,12 +197,14 @@ def natural_order(name: str) -> tuple[str, str]:
     return re.sub(r"0*([0-9]+)", lambda digits: f"{len(digits[1]):04}{digits[1]}", name), name
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path | Source]:
+def _walk(folder: Path, recursive: bool, results: Path | None) -> Iterator[Path | Source]:
     """The files below a folder in natural order, without hidden ones and junk; a fault for what cannot be read.
 
-    Links to folders are followed, but no folder is read twice.
+    Links to folders are followed, but no folder is read twice, and `results` only if it is `folder` itself.
     """
     seen: set[tuple[int, int]] = set()
+    if results is not None and not _same_folder(results, folder):
+        _new_names(str(results), seen)
     waiting = [str(folder)]  # next one last
     while waiting:
         path = waiting.pop()
@@ -197,6 +217,12 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path | Source]:
                 yield Source(path, fault=f"this folder cannot be read ({_reason(problem)})")
                 continue
             waiting += (os.path.join(path, name) for name in names)  # noqa: PTH118 - a string is smaller than a Path
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return one.samefile(other)
+    return False
 
 
 def _new_names(folder: str, seen: set[tuple[int, int]]) -> list[str]:
@@ -294,7 +320,8 @@ def _lines(argument: str) -> Iterator[str]:
     Raises OSError, or ImageError if this is no list.
     """
     with _open_list(argument) as file:
-        block = file.read(_BLOCK_BYTES)
+        read = getattr(file, "read1", file.read)  # a pipe's names as they come
+        block = read(_BLOCK_BYTES)
         _require_text(block)
         block = block.removeprefix(codecs.BOM_UTF8)
         separator = b"\0" if b"\0" in block else b"\n"
@@ -304,7 +331,7 @@ def _lines(argument: str) -> Iterator[str]:
             yield from _typed(names, separator)
             if len(rest) > MAX_NAME_BYTES:
                 raise ImageError("this is no list of names: it has a line of more than a megabyte")
-            block = file.read(_BLOCK_BYTES)
+            block = read(_BLOCK_BYTES)
         yield from _typed([rest], separator)
 
 

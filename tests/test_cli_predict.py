@@ -98,7 +98,7 @@ def test_predict_goes_on_when_a_labelled_copy_cannot_be_written(cnncli, folder, 
     (folder / "out" / "red-labels.png").mkdir(parents=True)  # a folder where the copy belongs
     run = cnncli("predict", "red.png", "green.jpg", "--model", flat_tflite, "--annotate", "out")
     assert run.code == 3 and len(run.out.splitlines()) == 6
-    assert f"error: {Path('out', 'red-labels.png')}: cannot be written" in run.err
+    assert f"error: red.png: no labelled copy: {Path('out', 'red-labels.png')}: cannot be written" in run.err
     assert (folder / "out" / "green-labels.jpg").exists()
 
 
@@ -106,6 +106,28 @@ def test_predict_annotate_does_not_change_a_score(cnncli, folder, flat_tflite, p
     photo.resize((2000, 1250)).save("photo.jpg")
     plain = cnncli("predict", "photo.jpg", "--model", flat_tflite, "--format", "csv").out
     assert cnncli("predict", "photo.jpg", "--model", flat_tflite, "--format", "csv", "--annotate", "out").out == plain
+
+
+def test_predict_does_not_read_the_copies_that_it_writes(cnncli, folder, flat_tflite) -> None:
+    for number in range(40):
+        Image.new("RGB", (30, 20), (250, 0, 0)).save(folder / f"{number}.png")
+    run = cnncli("predict", ".", "--model", flat_tflite, "--top", "1", "--annotate", "out")
+    assert len(run.out.splitlines()) == 43 and "out/" not in run.out
+    assert len(list((folder / "out").iterdir())) == 42
+    assert len(cnncli("predict", ".", "--model", flat_tflite, "--top", "1", "--annotate", "out").out.splitlines()) == 43
+
+
+def test_predict_names_the_models_that_are_here_when_the_default_is_not(cnncli, folder, own_caches) -> None:
+    weights = own_caches / "keras" / "models" / "mobilenet_7_5_224_tf.h5"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    run = cnncli("predict", "red.png")
+    assert run.code == 1 and "On this machine: --model mobilenet-0.75" in run.err
+
+
+def test_predict_refuses_an_empty_model_name(cnncli, folder) -> None:
+    run = cnncli("predict", "red.png", "--model", "")
+    assert run.code == 1 and "the model's name is empty" in run.err
 
 
 def test_predict_without_a_model_says_where_to_put_the_weights(cnncli, folder) -> None:

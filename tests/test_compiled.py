@@ -100,7 +100,8 @@ def test_touched_or_copied_source_is_not_compiled_again(source, compiler, tmp_pa
 def test_key_depends_on_content_kind_and_network_and_on_nothing_else(source, monkeypatch) -> None:
     backbone = Job("backbone", "mobilenet", source).key()
     assert Job("keras", "a", source).key() == Job("keras", "b", source).key() != backbone
-    assert Job("backbone", "mobilenet-0.75", source).key() != backbone
+    assert Job("backbone", "resnet50", source).key() != backbone
+    assert Job("backbone", "mobilenet-0.75", source).key() == backbone  # the weights tell the width
     source.write_bytes(b"content 2")
     changed = Job("backbone", "mobilenet", source).key()
     assert changed != backbone
@@ -350,7 +351,7 @@ def test_weights_option_finds_the_width_of_a_mobilenet_and_names_the_network(sma
     ready = open_model("mobilenet", small_mobilenet, notes)
     assert (ready.name, len(ready.card.classes), ready.backend) == ("mobilenet-0.25", 1000, "litert")
     assert notes == ["Compiling mobilenet for this machine, once; later runs start at once."]
-    (engine,) = ready.engines(images_at_once=1, num_threads=2)
+    engine = ready.engine(num_threads=2)
     scores = engine(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
     assert scores.shape == (1000,) and scores.sum() == pytest.approx(1, abs=1e-4)
 

@@ -12,7 +12,7 @@ import click
 
 from cnncli import console
 from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
-from cnncli.commands.options import common_options, complete_network
+from cnncli.commands.options import common_options, complete_model, complete_network
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.adoption import INPUT_RANGES
 from cnncli.text import printable
@@ -67,7 +67,7 @@ def list_models(form: str) -> None:
 
 
 @models.command()
-@click.argument("model", metavar="NAME|FILE|RUN_DIR")
+@click.argument("model", metavar="NAME|FILE|RUN_DIR", shell_complete=complete_model)
 @FORMAT
 @common_options
 def show(model: str, form: str) -> None:
@@ -130,7 +130,7 @@ def path(names: tuple[str, ...]) -> ExitCode:
 
 
 @models.command()
-@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1, shell_complete=complete_model)
 @common_options
 def verify(names: tuple[str, ...]) -> ExitCode:
     """Read cached weights, compiled networks and model files again and say whether they are whole.

@@ -37,10 +37,18 @@ def common_options(command: F) -> F:
 
 
 def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Pretrained networks for the shell's completion; beside them, for an option that takes files, files."""
-    names = [CompletionItem(name) for name in BACKBONES if name.startswith(incomplete)]
-    files = isinstance(param, click.Option) and not names
-    return [CompletionItem(incomplete, type="file")] if files else names
+    """Pretrained networks, for the shell's completion."""
+    return [CompletionItem(name) for name in BACKBONES if name.startswith(incomplete)]
+
+
+def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files and folders, for the shell's completion."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Pretrained networks or, where none begins so, files."""
+    return complete_network(ctx, param, incomplete) or complete_file(ctx, param, incomplete)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +94,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "-m",
             "--model",
             metavar="NAME|FILE|RUN_DIR",
-            shell_complete=complete_network,
+            shell_complete=complete_model,
             help="A pretrained network (see 'cnncli models list'), a .keras or .tflite file, or a run folder.  "
             "[default: resnet50]",
         ),

@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli import console
-from cnncli.commands.options import common_options, model_options
+from cnncli.commands.options import common_options, complete_file, model_options
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.request import ModelRequest
 from cnncli.text import printable
 
 if TYPE_CHECKING:
     from cnncli.annotate import Names
-    from cnncli.images import Picture
     from cnncli.inference.pipeline import Result
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
 
 @click.command()
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_file)
 @model_options
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Labels an image.")
 @click.option(
@@ -64,30 +63,30 @@ def predict(
       cnncli predict *.jpg --top 1 --annotate labelled/
       curl -s https://example.org/cat.jpg | cnncli predict -
     """
-    import os
-
     from cnncli import sources
     from cnncli.images import MAX_PIXELS
     from cnncli.inference import models, pipeline
+    from cnncli.inference.request import usable_cores
 
     names = None if annotate is None else _names(annotate, images, recursive)
     with console.progress("weights", unit="bytes") as downloaded:
         model = models.open_model(request, notify=console.note, progress=downloaded)
+    limit = max_pixels or MAX_PIXELS
     results = pipeline.predict(
         model,
-        sources.find(images, recursive=recursive, offline=request.offline, notify=console.note),
+        sources.find(images, recursive=recursive, offline=request.offline, notify=console.note, results=annotate),
         top=top,
         min_confidence=min_confidence,
-        max_pixels=max_pixels or MAX_PIXELS,
-        workers=request.workers or os.cpu_count() or 1,
-        keep_pictures=names is not None,
+        max_pixels=limit,
+        workers=request.workers or usable_cores(),
+        single=sources.is_one(images),
     )
     good = bad = 0
     count = functools.partial(sources.count, images, recursive=recursive)
     with console.progress("images", unit="images", count=count) as seen, _writer(form) as write:
         for result in results:
             write(result)
-            failed = not _report(result, names)
+            failed = not (_report(result) and (names is None or _annotate(result, names, limit)))
             good, bad = good + (not failed), bad + failed
             seen(good + bad)
     if good and bad:
@@ -95,28 +94,28 @@ def predict(
     return outcome(good, bad)
 
 
-def _report(result: Result, names: Names | None) -> bool:
-    """What goes to stderr and to `--annotate` for one image; returns whether all of it was done."""
+def _report(result: Result) -> bool:
+    """What goes to stderr for one image; returns whether it could be read."""
     name = printable(result.source.name)
     if result.error is not None:
         console.error(f"{name}: {result.error}")
-        return False
     for message in result.notes:
         console.note(f"{name}: {message}")
-    if names is not None and result.picture is not None:
-        return _annotate(result, result.picture, names)
-    return True
+    return result.error is None
 
 
-def _annotate(result: Result, picture: Picture, names: Names) -> bool:
+def _annotate(result: Result, names: Names, max_pixels: int) -> bool:
+    """Writes the labelled copy of one image, which is read once more, whole; returns whether that could be done."""
     from cnncli import annotate
+    from cnncli.images import read
 
     lines = [(answer.image_class.label.replace("_", " "), answer.score) for answer in result.predictions]
-    path = names.path_for(result.source)
     try:
+        picture = read(result.source, max_pixels=max_pixels)
+        path = names.path_for(result.source)
         annotate.save(annotate.annotated(picture.image, lines), picture, path)
     except CnncliError as problem:
-        console.error(str(problem))
+        console.error(f"{printable(result.source.name)}: no labelled copy: {problem}")
         return False
     console.note(f"{printable(result.source.name)} -> {path}")
     return True

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cnncli.backbones import ImageClass, InputSpec, Resize
 from cnncli.errors import ModelError
-from cnncli.modelfile import ModelCard, labels_from_file, require_model_format, write_tflite
+from cnncli.modelfile import ModelCard, has_card, labels_from_file, require_model_format, write_tflite
 
 INPUT_RANGES = ("0..255", "0..1", "-1..1", "caffe", "torch")
 
@@ -31,6 +31,8 @@ def adopt(path: Path, *, labels: Path, input_range: str, resize: Resize, output:
     `output` exists and `force` is not given.
     """
     require_model_format(path)
+    if has_card(path):  # to normalise its pixels a second time would make every answer wrong
+        raise ModelError(f"{path}: this model has a card already and can be used as it is; adopt the original instead")
     _check_output(output, path, force)
     adoption = Adoption(path, labels_from_file(labels), input_range, resize, output)
     if path.suffix == ".keras":

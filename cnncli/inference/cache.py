@@ -85,7 +85,7 @@ def remembered(path: Path, about: str, compute: Callable[[], dict[str, str]]) ->
             return dict(known["found"])
     begin_ns = time.time_ns()
     found = compute()
-    if begin_ns - max(identity[1:3]) > SETTLED_S * 1e9:
+    if abs(begin_ns - max(identity[1:3])) > SETTLED_S * 1e9:  # a clock that was wrong leaves files of the future
         _remember(record, {"identity": identity, "found": found, "seal": _seal(identity, found)})
     return found
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from cnncli.backbones import BACKBONES
 from cnncli.errors import CacheError, ModelError
 from cnncli.files import digests, replacing
 from cnncli.inference import cache, child
@@ -38,8 +39,9 @@ class Job:
     def key(self) -> str:
         """What the compiled network depends on: the weights' content, the network and the recipe."""
         content = cache.hashes(self.path).sha256
-        name = self.name if self.kind == "backbone" else ""
-        return sha256(f"{RECIPE} {self.kind} {name} {content}".encode()).hexdigest()[:32]
+        # of a MobileNet the weights tell the width, whatever width was asked for
+        network = BACKBONES[self.name].function if self.kind == "backbone" else ""
+        return sha256(f"{RECIPE} {self.kind} {network} {content}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,8 @@ def _forget_older(entry: Compiled) -> None:
     """A model file that was written anew needs its earlier compilations no more."""
     for other in entries():
         if other.source == entry.source and other.path != entry.path:
-            remove(other)
+            with contextlib.suppress(OSError):  # Windows does not delete what another run has mapped
+                remove(other)
 
 
 def _run_compiler(job: Job, output: Path, work: cache.Work) -> str | None:

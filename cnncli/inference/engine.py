@@ -38,6 +38,7 @@ class LiteRTEngine:
     """A compiled network. The file is mapped, not read."""
 
     def __init__(self, path: Path, card: ModelCard, num_threads: int) -> None:
+        self._path = path
         self._interpreter = open_interpreter(path, num_threads)
         _check_card(self._interpreter, path, card)
         allocate(self._interpreter, path)
@@ -47,7 +48,10 @@ class LiteRTEngine:
     def __call__(self, pixels: Pixels) -> Scores:
         """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
         self._interpreter.set_tensor(self._input, pixels[np.newaxis].astype(np.float32))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as problem:
+            raise ModelError(f"{self._path}: LiteRT cannot run this model ({problem})") from problem
         scores: Scores = self._interpreter.get_tensor(self._output)[0]
         return scores
 

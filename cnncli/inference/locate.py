@@ -13,6 +13,8 @@ from cnncli.modelfile import ModelCard, read_card
 
 def locate(name: str) -> Backbone | Path:
     """What `--model NAME` means: a row of the table first, then a file or run folder, then a looser spelling."""
+    if not name:
+        raise ModelError(f"the model's name is empty.\n{_networks(name)}")
     if name in BACKBONES:
         return BACKBONES[name]
     path = Path(name)

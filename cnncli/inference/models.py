@@ -32,19 +32,24 @@ class ReadyModel:
     backend: str
     row: Backbone | None = None
 
-    def engines(self, *, images_at_once: int, num_threads: int) -> list[Engine]:
-        """Engines that share `num_threads` threads: one for each image at once, fewer for a large network."""
+    def most_engines(self, at_once: int) -> int:
+        """How many engines may run at once: each packs the weights for itself, so a large network has fewer."""
+        if self.backend == "tensorflow":
+            return 1  # Keras uses all cores itself
+        return min(at_once, max(1, _MAX_PACKED_BYTES // self.path.stat().st_size))
+
+    def engine(self, num_threads: int) -> Engine:
+        """An engine for one thread at a time, which computes on `num_threads`."""
         if self.backend == "tensorflow":
             from cnncli.learning.engine import KerasEngine
 
-            return [KerasEngine(self.path, self.row)]
-        count = min(images_at_once, max(1, _MAX_PACKED_BYTES // self.path.stat().st_size))
-        return [LiteRTEngine(self.path, self.card, num_threads // count) for _ in range(count)]
+            return KerasEngine(self.path, self.row)
+        return LiteRTEngine(self.path, self.card, num_threads)
 
 
 def open_model(request: ModelRequest, *, notify: Notify, progress: Progress) -> ReadyModel:
     """The model of `request`, fetched and compiled if need be. Raises CnncliError with what to do."""
-    location = locate(request.model or backbones.DEFAULT)
+    location = locate(backbones.DEFAULT if request.model is None else request.model)
     if isinstance(location, Backbone):
         ready = _open_backbone(location, request, notify, progress)
     else:
@@ -57,10 +62,10 @@ def open_model(request: ModelRequest, *, notify: Notify, progress: Progress) -> 
     return ready
 
 
-_OTHER_WAYS = (
-    "  Another model: --model NAME with one that 'cnncli models list' shows as cached,\n"
-    "                 or --model FILE with a .keras or .tflite file of your own"
-)
+def _other_ways() -> str:
+    here = [row.name for row in BACKBONES.values() if weights.cached(row)]
+    lines = [f"  On this machine: --model {' or '.join(here)}"] if here else []
+    return "\n".join([*lines, "  Your own: --model FILE with a .keras or .tflite file, or a run folder"])
 
 
 def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progress: Progress) -> ReadyModel:
@@ -73,7 +78,7 @@ def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progres
         except WeightsUnavailableError as problem:
             if request.model is not None:
                 raise
-            raise WeightsUnavailableError(f"no --model was given and {problem}\n{_OTHER_WAYS}") from problem
+            raise WeightsUnavailableError(f"no --model was given and {problem}\n{_other_ways()}") from problem
     if _uses_keras(request):
         row = hdf5.row_of(row, path)
         return ReadyModel(row.name, backbone_card(row), path, "tensorflow", row)
@@ -89,7 +94,7 @@ def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progres
 
 def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
     card = read_card(path)  # refuses a file without a card before anything slow begins
-    name = str(path.parent if path.name == "model.keras" else path)
+    name = str(path.parent if path.name == "model.keras" and path.parent.name else path)
     if path.suffix == ".tflite":
         if request.backend == "tensorflow":
             raise ModelError(f"{path}: --backend tensorflow runs .keras files and pretrained networks, not .tflite")

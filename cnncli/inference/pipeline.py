@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
-from collections import deque
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
 
 import numpy as np
 
 from cnncli import images
 from cnncli.backbones import ImageClass
 from cnncli.errors import ImageError, ModelError
-from cnncli.images import Picture
 from cnncli.inference.engine import Engine, Pixels, Scores
 from cnncli.inference.models import ReadyModel
 from cnncli.sources import Source
@@ -41,7 +40,6 @@ class Result:
     predictions: tuple[Prediction, ...] = ()
     error: str | None = None
     notes: tuple[str, ...] = ()
-    picture: Picture | None = None  # where it was asked for
 
 
 def predict(
@@ -52,47 +50,61 @@ def predict(
     min_confidence: float = 0.0,
     max_pixels: int = images.MAX_PIXELS,
     workers: int,
-    keep_pictures: bool = False,
+    single: bool = False,
 ) -> Iterator[Result]:
-    """Yields one Result for each source, in order; reading and running overlap on `workers` threads.
+    """Yields one Result for each source, in order, each as soon as it is known.
 
-    A file that cannot be read gives a Result with `error`. Raises ModelError if the network itself fails.
-    With `keep_pictures` the results carry the pictures in their full size.
+    Finding, reading and running overlap on `workers` threads. `single` says that one image is all there is, and
+    gives its network all threads. A file that cannot be read gives a Result with `error`; raises ModelError if the
+    network itself fails, and whatever `sources` raises.
     """
-    sources = iter(sources)
-    first = list(islice(sources, 2))
-    engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
-    # one image alone has all the cores for its network; of many, each has a core for its whole way
-    threads = workers if len(first) > 1 else 1
-    for engine in model.engines(images_at_once=threads, num_threads=workers):
-        engines.put(engine)
-
+    at_once = 1 if single else workers
+    engines = _Engines(model, at_once, workers)
     side = max(model.card.input.height, model.card.input.width)
 
     def one(source: Source) -> Result:
         try:
-            source = source.fetched()
+            source = source.fetched()  # an address is asked once, also for an annotated copy
             picture = images.read(source, shorter_side_px=side, max_pixels=max_pixels)
-            # read once more, whole, so that asking for pictures cannot change a score
-            kept = images.read(source, max_pixels=max_pixels) if keep_pictures else None
         except ImageError as problem:
             return Result(source, model.name, error=str(problem))
-        scores = _run(engines, images.network_input(picture, model.card.input), model)
-        answers = best(scores, model.card.classes, top, min_confidence)
-        return Result(source, model.name, answers, None, picture.notes, kept)
+        scores = engines.run(images.network_input(picture, model.card.input))
+        return Result(source, model.name, best(scores, model.card.classes, top, min_confidence), None, picture.notes)
 
-    yield from _ordered_map(one, chain(first, sources), threads)
+    yield from _ordered_map(one, sources, at_once)
 
 
-def _run(engines: queue.SimpleQueue[Engine], pixels: Pixels, model: ReadyModel) -> Scores:
-    engine = engines.get()
-    try:
-        scores = engine(pixels)
-    finally:
-        engines.put(engine)
-    if not np.isfinite(scores).all():
-        raise ModelError(f"{model.name}: its output is not finite: the model is damaged or was trained to NaN")
-    return scores
+class _Engines:
+    """Engines for as many threads as turn out to need one, made when they do."""
+
+    def __init__(self, model: ReadyModel, at_once: int, num_threads: int) -> None:
+        self._model = model
+        self._limit = model.most_engines(at_once)
+        self._threads_each = max(1, num_threads // self._limit)
+        self._made = 0
+        self._making = threading.Lock()
+        self._idle: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+
+    def run(self, pixels: Pixels) -> Scores:
+        """Probabilities of shape `(classes,)`. Raises ModelError if the network fails or gives no numbers."""
+        engine = self._take()
+        try:
+            scores = engine(pixels)
+        finally:
+            self._idle.put(engine)
+        if not np.isfinite(scores).all():
+            raise ModelError(f"{self._model.name}: its output is not finite: it is damaged or was trained to NaN")
+        return scores
+
+    def _take(self) -> Engine:
+        with contextlib.suppress(queue.Empty):
+            return self._idle.get_nowait()
+        with self._making:
+            if self._made < self._limit:
+                engine = self._model.engine(self._threads_each)
+                self._made += 1
+                return engine
+        return self._idle.get()
 
 
 def best(
@@ -105,19 +117,36 @@ def best(
     return tuple(row for row in rows if row.score >= min_confidence)
 
 
-def _ordered_map(function: Callable[[Source], Result], sources: Iterable[Source], threads: int) -> Iterator[Result]:
-    """`map` on threads, results in order, at most `_AHEAD` per thread under way. Stopping drops what waits."""
-    if threads == 1:
-        yield from map(function, sources)
-        return
-    under_way: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(threads)
+def _ordered_map(function: Callable[[Source], Result], sources: Iterable[Source], workers: int) -> Iterator[Result]:
+    """`map` on threads: results in order, each as soon as it is there, at most `_AHEAD` per worker under way.
+
+    A thread of its own draws from `sources`, which may be slow: a list that comes through a pipe, a large folder.
+    """
+    under_way: queue.SimpleQueue[Future[Result] | None] = queue.SimpleQueue()
+    room = threading.Semaphore(_AHEAD * workers)
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(workers)
+
+    def feed() -> None:
+        try:
+            for source in sources:
+                room.acquire()
+                if stopped.is_set():
+                    return
+                under_way.put(pool.submit(function, source))
+        except BaseException as problem:
+            failed: Future[Result] = Future()
+            failed.set_exception(problem)
+            under_way.put(failed)
+        finally:
+            under_way.put(None)
+
+    threading.Thread(target=feed, daemon=True).start()
     try:
-        for source in sources:
-            under_way.append(pool.submit(function, source))
-            if len(under_way) >= _AHEAD * threads:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+        while (future := under_way.get()) is not None:
+            yield future.result()
+            room.release()
     finally:
+        stopped.set()
+        room.release()
         pool.shutdown(wait=False, cancel_futures=True)

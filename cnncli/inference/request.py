@@ -1,5 +1,6 @@
 """What a user asks for with the model options. Standard library only: `--help` reads it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,3 +17,10 @@ class ModelRequest:
     backend: str = "auto"
     offline: bool = False
     workers: int | None = None
+
+
+def usable_cores() -> int:
+    """How many processor cores this process may use: the default of `--workers`."""
+    if hasattr(os, "sched_getaffinity"):  # containers and taskset leave fewer than the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
