@@ -343,7 +343,7 @@ def test_the_line_that_a_refusal_prints_gives_the_model_its_card(cnncli, folder,
     Image.new("RGB", (40, 40), (0, 0, 250)).save("blue.png")
     refused = cnncli("predict", "blue.png", "--model", model.name)
     assert refused.code == 1
-    program, *line = shlex.split(refused.err.split("Give it one: ")[1])
+    program, *line = shlex.split(refused.err.split("torch): ")[1])
     assert program == "cnncli"
     run = cnncli(*line)
     assert run.code == 0
