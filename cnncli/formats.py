@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cnncli.text import printable
 
 if TYPE_CHECKING:
-    from cnncli.backbones import Backbone, Normalisation
+    from cnncli.backbones import Backbone, ImageClass, Normalisation
     from cnncli.inference.compiled import Compiled
     from cnncli.inference.inventory import Holding
     from cnncli.inference.pipeline import Result
@@ -153,8 +153,10 @@ def _published(row: Backbone) -> dict[str, Any]:
     }
 
 
-def card_text(card: ModelCard, row: Backbone | None, normalisations: Mapping[Normalisation, str]) -> str:
-    """A model's card for people: `name: value` lines, then a line for each class."""
+def card_text(
+    card: ModelCard, row: Backbone | None, normalisations: Mapping[Normalisation, str], most_classes: int | None = None
+) -> str:
+    """A model's card for people: `name: value` lines, then a line for each class, at most `most_classes` of them."""
     spec = card.input
     facts: dict[str, object] = {
         "name": card.name,
@@ -177,5 +179,15 @@ def card_text(card: ModelCard, row: Backbone | None, normalisations: Mapping[Nor
     lines = [
         f"{printable(name) + ':':20} {printable(str(value))}" for name, value in facts.items() if value is not None
     ]
-    classes = [f"  {number:>4}  {printable(c.id)}  {printable(c.label)}" for number, c in enumerate(card.classes)]
-    return "\n".join([*lines, f"{'classes:':20} {len(classes)} (index, id, label)", *classes]) + "\n"
+    shown = card.classes[:most_classes]
+    classes = [f"  {number:>4}  {_class_text(of_image)}" for number, of_image in enumerate(shown)]
+    if more := len(card.classes) - len(shown):
+        classes.append(f"        and {more} more, which a pipe and --format json show")
+    columns = "index, id, label" if any(c.id != c.label for c in card.classes) else "index, label"
+    return "\n".join([*lines, f"{'classes:':20} {len(card.classes)} ({columns})", *classes]) + "\n"
+
+
+def _class_text(image_class: ImageClass) -> str:
+    if image_class.id == image_class.label:
+        return printable(image_class.label)
+    return f"{printable(image_class.id)}  {printable(image_class.label)}"

@@ -263,19 +263,28 @@ def network_input(picture: Picture, spec: InputSpec) -> np.ndarray[tuple[int, in
     """The pixels that a network sees: uint8 of shape `(height, width, channels)`, values 0..255.
 
     `crop` scales the picture, aspect kept, until it covers the input and takes the centre; `pad` scales it until it
-    fits and fills up with ImageNet's mean colour; `squash` scales both sides on their own. All of them antialias
-    (bicubic with support grown by the reduction, as Pillow does it).
+    fits and fills up with ImageNet's mean colour; `squash` scales both sides on their own. All of them antialias.
     """
     mode, size = "L" if spec.color == "gray" else "RGB", (spec.width, spec.height)
     image = picture.image if picture.image.mode == mode else picture.image.convert(mode)
     if spec.resize == "crop":
-        image = image.resize(size, Image.Resampling.BICUBIC, box=_centre(image.size, size))
+        image = _resized(image, size, _centre(image.size, size))
     elif spec.resize == "squash":
-        image = image.resize(size, Image.Resampling.BICUBIC)
+        image = _resized(image, size, (0, 0, *image.size))
     else:
         image = _padded(image, size)
     pixels = np.asarray(image)
     return pixels[:, :, np.newaxis] if spec.color == "gray" else pixels
+
+
+def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
+    """`box` of an image at another size, the filter's support grown by the reduction so that nothing aliases.
+
+    To shrink, Pillow's Hamming filter: as sharp as its bicubic one, half as wide and so twice as fast. It has no
+    quality when it enlarges; there the bicubic one serves (https://pillow.readthedocs.io, "Filters").
+    """
+    shrinks = box[2] - box[0] >= size[0] and box[3] - box[1] >= size[1]
+    return image.resize(size, Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC, box=box)
 
 
 def _centre(image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -291,7 +300,7 @@ def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     colour = PADDING if image.mode == "RGB" else round(sum(PADDING) / 3)
     canvas = Image.new(image.mode, size, colour)
-    inner = image.resize(fitted, Image.Resampling.BICUBIC)
+    inner = _resized(image, fitted, (0, 0, *image.size))
     canvas.paste(inner, ((size[0] - fitted[0]) // 2, (size[1] - fitted[1]) // 2))
     return canvas
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _WIDE_COLUMNS = 64
 _BAR_COLUMNS = 20
+_INVENTORY_COLUMNS = 72
+_NARROW_INVENTORY = ("name", "MB", "top-1", "cached", "compiled")
 _LABEL_COLUMNS = 24  # most ImageNet labels fit, so that the blocks of several images line up
 
 
@@ -40,17 +42,22 @@ def prediction_block(result: Result, width: int) -> RenderableType:
         table.add_column(style="dim", overflow="fold")
     for answer in result.predictions:
         bar = Bar(1.0, 0, answer.score, width=_BAR_COLUMNS, color="cyan")
-        label = Text(printable(answer.image_class.label.replace("_", " ")))
-        number, percent, class_id = str(answer.rank), f"{answer.score:.1%}", Text(printable(answer.image_class.id))
+        named = answer.image_class
+        label, class_id = Text(printable(named.label.replace("_", " "))), Text(printable(named.id))
+        if named.id == named.label:  # a model whose classes have no ids of their own
+            class_id = Text()
+        number, percent = str(answer.rank), f"{answer.score:.1%}"
         table.add_row(*((number, percent, bar, label, class_id) if wide else (number, percent, label)))
     return Group(title, table)
 
 
-def inventory_table(holdings: list[Holding], others: list[Compiled]) -> RenderableType:
-    """What `models list` shows, fitting 80 columns."""
+def inventory_table(holdings: list[Holding], others: list[Compiled], width: int) -> RenderableType:
+    """What `models list` shows: all columns from 72 on, the most needed ones in a narrower terminal."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for number, column in enumerate(INVENTORY_COLUMNS):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    shown = [name for name in INVENTORY_COLUMNS if width >= _INVENTORY_COLUMNS or name in _NARROW_INVENTORY]
+    for name in shown:
+        table.add_column(name, justify="left" if name == "name" else "right", overflow="fold", no_wrap=name != "name")
     for row in inventory_rows(holdings, others):
-        table.add_row(*(Text(printable(cell)) for cell in row), style="" if row[-1] != "-" else "dim")
+        cells = dict(zip(INVENTORY_COLUMNS, row, strict=True))
+        table.add_row(*(Text(printable(cells[name])) for name in shown), style="" if row[-1] != "-" else "dim")
     return table

@@ -97,6 +97,25 @@ def test_list_on_a_terminal_fits_80_columns_a_network_a_line() -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_list_on_a_narrow_terminal_keeps_a_network_a_line() -> None:
+    lines = on_a_terminal("models", "list", columns=50).splitlines()
+    assert lines[0].split() == ["name", "MB", "top-1", "cached", "compiled"]
+    assert [line.split()[0] for line in lines] == ["name", *BACKBONES]
+    assert max(map(len, lines)) <= 50
+
+
+def test_show_on_a_terminal_shows_the_first_classes_and_how_many_more() -> None:
+    lines = on_a_terminal("models", "show", "resnet50").splitlines()
+    assert lines[-2].split() == ["19", "n01592084", "chickadee"]
+    assert lines[-1].strip().startswith("and 980 more")
+
+
+def test_verify_on_a_terminal_gives_each_file_two_lines(weights) -> None:
+    first, second = on_a_terminal("models", "verify").splitlines()
+    assert first.split()[:2] == ["ok", "mobilenet-0.25"]
+    assert second.strip() == str(weights)
+
+
 def test_list_says_what_is_cached_and_what_it_takes(cnncli, weights, flat_model) -> None:
     first = in_cache("mobilenet-0.25", weights, bytes(3_000_000))
     own = in_cache("brightest", flat_model, bytes(2_000_000))
@@ -204,7 +223,7 @@ def test_pull_offline_names_file_and_address_of_what_is_missing(cnncli) -> None:
     run = cnncli("models", "pull", "vgg16", "nosuch", "--offline")
     row = BACKBONES["vgg16"]
     assert run.code == 1 and run.out == ""
-    assert "the weights of vgg16 are not on this machine and could not be fetched: --offline was given" in run.err
+    assert "the weights of vgg16 are not on this machine and were not fetched: --offline was given" in run.err
     assert row.url in run.err and str(row.weights_path) in run.err
     assert "error: nosuch: no pretrained network has this name" in run.err
 

@@ -904,6 +904,14 @@ def test_network_input_enlarges_a_single_pixel(resize: str) -> None:
     assert (found == (9, 99, 199)).all()
 
 
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
+def test_network_input_enlarges_a_ramp_without_steps(resize: str) -> None:
+    ramp = np.tile(np.arange(0, 256, 17, dtype=np.uint8), (16, 1))
+    found = network_input(picture_of(ramp), InputSpec(128, 128, "gray", resize))  # type: ignore[arg-type]
+    rises = np.diff(found[64, 12:-12, 0].astype(int))
+    assert rises.min() >= 1 and rises.max() <= 4  # 17 / 8 on average
+
+
 def test_network_input_of_the_right_size_is_the_picture_itself(photo: Image.Image) -> None:
     for resize in ("crop", "squash", "pad"):
         found = network_input(Picture(photo), InputSpec(200, 320, "rgb", resize))  # type: ignore[arg-type]

@@ -390,7 +390,7 @@ def test_missing_certificates_are_said(server, row, monkeypatch) -> None:
 
 
 def test_offline_fetches_nothing(server, row) -> None:
-    with pytest.raises(WeightsUnavailableError, match="not on this machine and could not be fetched: --offline"):
+    with pytest.raises(WeightsUnavailableError, match="not on this machine and were not fetched: --offline"):
         obtain(row, offline=True)
     assert server.requests == []
 
@@ -476,9 +476,13 @@ def test_damaged_cached_weights_that_cannot_be_fetched_are_said_and_stay(server,
     with pytest.raises(WeightsUnavailableError) as caught:
         obtain(row, offline=offline)
     found = hashlib.md5(row.weights_path.read_bytes()).hexdigest()
-    why = "--offline was given" if offline else "the server answered 404 Not Found"
+    why = (
+        "were not fetched: --offline was given"
+        if offline
+        else "could not be fetched: the server answered 404 Not Found"
+    )
     assert str(caught.value).startswith(
-        f"the weights of resnet50 on this machine are damaged and could not be fetched again: {why}.\n"
+        f"the weights of resnet50 are damaged and {why}.\n"
         f"  Damage: its md5 is {found}, expected is the published {MD5}\n"
     )
     assert left_behind(row) == [row.weights_file]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CLASSES_ON_A_TERMINAL = 20  # of 1000, which would scroll the card away
+
 NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_network)
 FORMAT = click.option(
     "--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True, help="Of the result."
@@ -61,7 +63,8 @@ def list_models(form: str) -> None:
     elif console.stdout_is_terminal():
         from cnncli.tables import inventory_table
 
-        console.results().print(inventory_table(holdings, others))
+        screen = console.results()
+        screen.print(inventory_table(holdings, others, screen.width))
     else:
         console.write(formats.inventory_tabs(holdings, others))
 
@@ -85,7 +88,8 @@ def show(model: str, form: str) -> None:
     if form == "json":
         console.write(json.dumps(formats.card_object(card, row), indent=2) + "\n")
     else:
-        console.write(formats.card_text(card, row, NORMALISATIONS))
+        most_classes = _CLASSES_ON_A_TERMINAL if console.stdout_is_terminal() else None
+        console.write(formats.card_text(card, row, NORMALISATIONS, most_classes))
 
 
 @models.command()
@@ -155,8 +159,11 @@ def verify(names: tuple[str, ...]) -> ExitCode:
 
 
 def _report_check(check: Check) -> None:
-    fields = ("ok" if check.fault is None else "FAULT", check.name, str(check.path), check.how)
-    console.write("\t".join(map(printable, fields)) + "\n")
+    verdict, name = "ok" if check.fault is None else "FAULT", printable(check.name)
+    if console.stdout_is_terminal():
+        console.write(f"{verdict:5}  {name:18}  {printable(check.how)}\n       {printable(str(check.path))}\n")
+    else:
+        console.write("\t".join((verdict, name, printable(str(check.path)), printable(check.how))) + "\n")
     if check.fault is not None:
         console.error(f"{check.path}: {check.fault}")
 

@@ -76,13 +76,13 @@ def obtain(row: Backbone, *, offline: bool, notify: Notify, progress: Progress) 
     if cached(row) and damage is None:
         return path
     if offline:
-        raise WeightsUnavailableError(_by_hand(row, damage, "--offline was given"))
+        raise WeightsUnavailableError(_by_hand(row, damage, "were not fetched: --offline was given"))
     if damage is not None:
         notify(f"{path}: damaged: {damage}; fetching it again")
     try:
         _fetch_once(row, path, notify, progress)
     except DownloadError as problem:
-        raise WeightsUnavailableError(_by_hand(row, damage, str(problem))) from problem
+        raise WeightsUnavailableError(_by_hand(row, damage, f"could not be fetched: {problem}")) from problem
     return path
 
 
@@ -135,11 +135,9 @@ def _check_download(row: Backbone, file: BinaryIO) -> None:
 
 
 def _by_hand(row: Backbone, damage: str | None, why: str) -> str:
-    problem, found = "are not on this machine and could not be fetched", ""
-    if damage is not None:
-        problem, found = "on this machine are damaged and could not be fetched again", f"  Damage: {damage}\n"
+    state, found = ("not on this machine", "") if damage is None else ("damaged", f"  Damage: {damage}\n")
     return (
-        f"the weights of {row.name} {problem}: {why}.\n{found}"
+        f"the weights of {row.name} are {state} and {why}.\n{found}"
         f"  With a network: cnncli models pull {row.name}\n"
         f"  By hand: save {row.url}\n"
         f"       as  {row.weights_path}"

@@ -54,7 +54,7 @@ def main() -> None:
             return [sys.executable, "-m", "cnncli", "predict", path, "--model", "mobilenet-0.75", "--weights", weights]
 
         theirs = [sys.executable, "-c", KERAS_SCRIPT, photos, weights]
-        compare("predict 1000 photos, mobilenet-0.75", ours(photos), theirs, runs=3, environment=caches)
+        compare("predict 1000 photos, mobilenet-0.75", ours(photos), theirs, runs=5, environment=caches)
         many = folder / "many"
         many.mkdir()
         for number, photo in enumerate(sorted(photos.iterdir()) * 10):
