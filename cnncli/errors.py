@@ -39,6 +39,10 @@ class WeightsUnavailableError(CnncliError):
     """Published weights are not on this machine and cannot be fetched."""
 
 
+class ShapeError(CnncliError):
+    """A layer is impossible: no window fits, or a size, kernel or stride makes no sense."""
+
+
 class CacheError(CnncliError):
     """A cache folder cannot be used."""
 
