@@ -43,6 +43,10 @@ class ShapeError(CnncliError):
     """A layer is impossible: no window fits, or a size, kernel or stride makes no sense."""
 
 
+class KernelError(CnncliError):
+    """A kernel or matrix cannot be understood, or does not fit what it is applied to."""
+
+
 class CacheError(CnncliError):
     """A cache folder cannot be used."""
 
