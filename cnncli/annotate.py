@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cnncli.errors import CnncliError
-from cnncli.files import replacing
+from cnncli import outputs
 from cnncli.images import Picture
+from cnncli.outputs import Names, original_name
 from cnncli.sources import Source
 
 _MIN_TEXT_PX = 16  # legible on any screen
@@ -25,9 +22,6 @@ _NOTHING = "no label above the threshold"
 # Pillow's own font has hardly more than ASCII: what Linux, macOS and Windows have beside it, widest use first
 _SYSTEM_FONTS = ("DejaVuSans.ttf", "Arial.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")
 _UNASSIGNED = "\U000f0000"  # a character for private use, which no font has
-_JPEG_QUALITY = 92
-_MAX_JPEG_PX = 65_500  # libjpeg's limit for either side
-_MAX_STEM_BYTES = 150  # file systems take 255 for a name; "-labels-2.jpg" and what a temporary name adds come on top
 
 
 def annotated(image: Image.Image, lines: Iterable[tuple[str, float]]) -> Image.Image:
@@ -112,48 +106,13 @@ def _one_line(label: str) -> str:
     return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 3] + "..."
 
 
-class Names:
-    """File names for results in one folder: made from the inputs' names, never one twice, never an input."""
-
-    def __init__(self, folder: Path, inputs: Iterable[str]) -> None:
-        """`inputs` are the names of files in `folder` that must not be written over."""
-        self._folder = folder
-        self._taken = {name.casefold() for name in inputs}  # some file systems know no difference in case
-        self._next: dict[str, int] = {}  # the number to try for a name that was wanted before
-
-    def path_for(self, source: Source) -> Path:
-        """The path of the annotated copy of an input: `cat-labels.jpg`, or `cat-labels-2.jpg` if that is taken."""
-        original = source.path or Path(_name_of_stream(source.name))
-        stem = original.stem
-        while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
-            stem = stem[:-1]
-        suffix = ".jpg" if original.suffix.lower() in (".jpg", ".jpeg", ".jfif", ".jpe") else ".png"
-        wanted = f"{stem}{suffix}".casefold()
-        for number in itertools.count(self._next.get(wanted, 1)):
-            name = f"{stem}-labels{'' if number == 1 else f'-{number}'}{suffix}"
-            if name.casefold() not in self._taken:
-                break
-        self._next[wanted] = number + 1
-        self._taken.add(name.casefold())
-        return self._folder / name
-
-
-def _name_of_stream(name: str) -> str:
-    """A file name for an image that came from an address or from standard input."""
-    last = unquote(urlsplit(name).path).rstrip("/").rpartition("/")[2]
-    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in last).strip("-. ") or "stdin"
+def path_for(names: Names, source: Source) -> Path:
+    """The path of the annotated copy of an input: a JPEG for what is one by its name, a PNG for everything else."""
+    jpeg = original_name(source).suffix.lower() in (".jpg", ".jpeg", ".jfif", ".jpe")
+    return names.path_for(source, "labels", ".jpg" if jpeg else ".png")
 
 
 def save(image: Image.Image, picture: Picture, path: Path) -> None:
     """Writes an annotated `picture` atomically, with its colour profile; raises CnncliError where that fails."""
     # the panel is coloured, so a grey picture's profile no longer fits
-    options = {"icc_profile": picture.icc_profile} if picture.icc_profile and picture.image.mode == "RGB" else {}
-    try:
-        with replacing(path) as file:
-            if path.suffix == ".jpg":
-                image.thumbnail((_MAX_JPEG_PX, _MAX_JPEG_PX))
-                image.save(file, "JPEG", quality=_JPEG_QUALITY, **options)
-            else:
-                image.save(file, "PNG", **options)
-    except OSError as problem:
-        raise CnncliError(f"{path}: cannot be written ({problem.strerror or problem})") from problem
+    outputs.save(image, path, icc_profile=picture.icc_profile if picture.image.mode == "RGB" else None)

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageCms, ImageFont
 
 from cnncli import annotate
-from cnncli.annotate import Names, annotated, save
+from cnncli.annotate import annotated, path_for, save
 from cnncli.errors import CnncliError
 from cnncli.images import Picture, read
+from cnncli.outputs import Names
 from cnncli.sources import Source
 
 SIZES = [(1, 1), (10, 3000), (3000, 10), (320, 200), (200, 320), (6000, 4000)]
@@ -239,12 +240,12 @@ def test_save_says_that_the_folder_is_gone(tmp_path: Path) -> None:
 
 def name_of(names: Names, name: str, *, stream: bool = False) -> str:
     source = Source(name, content=b"") if stream else Source(name, path=Path(name))
-    return names.path_for(source).name
+    return path_for(names, source).name
 
 
 def test_names_are_made_from_the_inputs_and_never_given_twice() -> None:
     names = Names(Path("out"), ["b-labels.png", "B-LABELS-2.png"])
-    assert names.path_for(Source("x/cat.jpg", path=Path("x/cat.jpg"))) == Path("out/cat-labels.jpg")
+    assert path_for(names, Source("x/cat.jpg", path=Path("x/cat.jpg"))) == Path("out/cat-labels.jpg")
     inputs = ["cat.jpg", "y/cat.jpeg", "y/CAT.JPG", "cat.png", "b.webp", "noextension", ".hidden", "a.b.jfif"]
     assert [name_of(names, name) for name in inputs] == [
         "cat-labels-2.jpg",
@@ -280,7 +281,7 @@ def test_names_fit_the_file_system_in_every_script(tmp_path: Path, letter: str) 
     names = Names(tmp_path, ())
     picture = Picture(Image.new("RGB", (2, 2)))
     for _ in range(2):
-        path = names.path_for(Source(f"{stem}.jpg", path=Path(f"{stem}.jpg")))
+        path = path_for(names, Source(f"{stem}.jpg", path=Path(f"{stem}.jpg")))
         save(picture.image, picture, path)
         assert path.name.startswith(letter * 30) and path.is_file()
     assert len(list(tmp_path.iterdir())) == 2
@@ -290,6 +291,6 @@ def test_names_fit_the_file_system_in_every_script(tmp_path: Path, letter: str) 
 @pytest.mark.parametrize("stem", ["new\nline", "[red]", "\udcff", "-dash", "esc\x1b"])
 def test_names_keep_what_is_odd_in_a_name(tmp_path: Path, stem: str) -> None:
     picture = Picture(Image.new("RGB", (2, 2)))
-    path = Names(tmp_path, ()).path_for(Source(f"{stem}.png", path=Path(f"{stem}.png")))
+    path = path_for(Names(tmp_path, ()), Source(f"{stem}.png", path=Path(f"{stem}.png")))
     save(picture.image, picture, path)
     assert [entry.name for entry in tmp_path.iterdir()] == [f"{stem}-labels.png"]

@@ -18,8 +18,8 @@ from cnncli.inference.request import ModelRequest
 from cnncli.text import printable
 
 if TYPE_CHECKING:
-    from cnncli.annotate import Names
     from cnncli.inference.pipeline import Result
+    from cnncli.outputs import Names
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -112,7 +112,7 @@ def _annotate(result: Result, names: Names, max_pixels: int) -> bool:
     lines = [(answer.image_class.label.replace("_", " "), answer.score) for answer in result.predictions]
     try:
         picture = read(result.source, max_pixels=max_pixels)
-        path = names.path_for(result.source)
+        path = annotate.path_for(names, result.source)
         annotate.save(annotate.annotated(picture.image, lines), picture, path)
     except CnncliError as problem:
         console.error(f"{printable(result.source.name)}: no labelled copy: {problem}")
@@ -124,7 +124,7 @@ def _annotate(result: Result, names: Names, max_pixels: int) -> bool:
 def _names(folder: Path, images: tuple[str, ...], recursive: bool) -> Names:
     """Names for annotated pictures; makes their folder now, so that a bad one stops the run before it begins."""
     from cnncli import sources
-    from cnncli.annotate import Names
+    from cnncli.outputs import Names
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
