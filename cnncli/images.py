@@ -93,11 +93,12 @@ _large = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded image as a viewer displays it: upright, mode `RGB` or `L`, without transparency."""
+    """A decoded image as a viewer displays it, upright: mode `RGB` or `L`, or `I;16` where depth was to be kept."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()  # what the user should know about how it was read
     icc_profile: bytes | None = None  # the one in the file, if it is for the mode of `image`
+    alpha: Image.Image | None = None  # its transparency, mode `L`, where that was to be kept
 
 
 def sniff(head: bytes) -> str | None:
@@ -105,15 +106,18 @@ def sniff(head: bytes) -> str | None:
     return next((name for pattern, name in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
 
 
-def read(source: Source, *, shorter_side_px: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(
+    source: Source, *, shorter_side_px: int | None = None, max_pixels: int = MAX_PIXELS, keep: bool = False
+) -> Picture:
     """Reads an image as a viewer displays it, first frame only.
 
-    With `shorter_side_px` a JPEG may come at a reduced scale, never below `DECODE_MARGIN` times that side.
-    Raises ImageError with the reason, whatever is wrong with the file.
+    With `shorter_side_px` a JPEG may come at a reduced scale, never below `DECODE_MARGIN` times that side. `keep`
+    leaves transparency beside the picture instead of laying it on white, and 16-bit grey at 16 bits. Raises
+    ImageError with the reason, whatever is wrong with the file.
     """
     with source.open() as file:
         try:
-            picture = _decode(file, shorter_side_px, max_pixels)
+            picture = _decode(file, shorter_side_px, max_pixels, keep)
         except MemoryError as problem:
             raise ImageError("not enough memory to decode it") from problem
         except _DECODE_ERRORS as problem:
@@ -121,7 +125,7 @@ def read(source: Source, *, shorter_side_px: int | None = None, max_pixels: int 
     return picture
 
 
-def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int) -> Picture:
+def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int, keep: bool) -> Picture:
     head = file.read(1024)
     name = sniff(head)
     if name is None:
@@ -140,15 +144,18 @@ def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int) -> Pic
             image.draft(None, (round(image.width * scale), round(image.height * scale)))
         # The order matters: after an error that was caught, Pillow returns a half-decoded picture as good.
         with _large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+            notes = _depth_notes(image) if keep else ()
             image.load()
-            picture = _upright(image, _on_canvas(image, _opaque(image)))
+            colours, alpha = _kept(image) if keep else (_opaque(image), None)
+            picture = _upright(image, _on_canvas(image, colours))
+            alpha = None if alpha is None else _upright(image, alpha)
         profile = image.info.get("icc_profile")
-        return Picture(picture, _notes(image), profile if _fits(profile, picture) else None)
+        return Picture(picture, notes + _notes(image), profile if _fits(profile, picture) else None, alpha)
 
 
 def _fits(profile: object, image: Image.Image) -> bool:
     """Whether a colour profile is one for the mode of `image`: bytes 16 to 19 name its colour space."""
-    space = {"L": b"GRAY", "RGB": b"RGB "}[image.mode]
+    space = {"L": b"GRAY", "I;16": b"GRAY", "RGB": b"RGB "}[image.mode]
     return isinstance(profile, bytes) and profile[16:20] == space
 
 
@@ -210,6 +217,26 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return _on_background(image)
     return image.convert("RGB")
+
+
+def _kept(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours in mode `L`, `RGB` or `I;16`, and transparency in mode `L` or None."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint16)
+        white_is_zero = _tiff_tag(image, _PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
+        return Image.fromarray(0xFFFF - values if white_is_zero else values), None
+    if not image.has_transparency_data:
+        return _opaque(image), None
+    gray = image.mode in ("L", "LA", "La")
+    both = image.convert("RGBA")
+    return both.convert("L" if gray else "RGB"), both.getchannel("A")
+
+
+def _depth_notes(image: Image.Image) -> tuple[str, ...]:
+    """What Pillow is about to make of more than 8 bits a channel, which only the decoder's arguments tell."""
+    deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    lost = deep and not image.mode.startswith(("I", "F"))
+    return ("16 bits a channel in colour or with transparency are read as 8",) if lost else ()
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

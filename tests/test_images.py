@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -997,3 +998,46 @@ def test_reduced_decoding_keeps_twice_the_side_that_is_wanted(
 
 def test_reduced_decoding_never_happens_unasked() -> None:
     assert read(source(large_jpeg("smooth", 2))).image.size == TWELVE_MEGAPIXELS
+
+
+def kept(image: Image.Image, form: str = "PNG", **options: Any) -> Picture:
+    content = io.BytesIO()
+    image.save(content, form, **options)
+    return read(Source("made", content=content.getvalue()), keep=True)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_keep_leaves_16_bit_grey_at_16_bits(form: str) -> None:
+    values = (np.arange(64).reshape(8, 8) * 1000).astype(np.uint16)
+    picture = kept(Image.fromarray(values), form)
+    assert picture.image.mode == "I;16"
+    np.testing.assert_array_equal(np.asarray(picture.image), values)
+
+
+@pytest.mark.parametrize(("mode", "colour", "plain"), [("RGBA", (9, 8, 7, 100), (9, 8, 7)), ("LA", (9, 100), 9)])
+def test_keep_leaves_transparency_beside_the_colours(mode: str, colour: tuple[int, ...], plain: object) -> None:
+    picture = kept(Image.new(mode, (4, 3), colour))
+    assert picture.image.getpixel((0, 0)) == plain
+    assert picture.alpha is not None and picture.alpha.getextrema() == (100, 100)
+
+
+def test_keep_turns_transparency_with_the_picture() -> None:
+    image = Image.new("RGBA", (4, 3), (1, 2, 3, 255))
+    image.putpixel((0, 0), (1, 2, 3, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    picture = kept(image, exif=exif)
+    assert picture.image.size == (3, 4) and picture.alpha is not None
+    assert np.argwhere(np.asarray(picture.alpha) == 0).tolist() == [[0, 2]]
+
+
+def test_keep_says_that_deep_colour_loses_its_depth() -> None:
+    rows = b"".join(b"\0" + struct.pack(">9H", *range(0, 9000, 1000)) for _ in range(2))
+    header = struct.pack(">IIBBBBB", 3, 2, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    picture = read(Source("deep", content=content), keep=True)
+    assert picture.notes == ("16 bits a channel in colour or with transparency are read as 8",)
+    assert picture.image.mode == "RGB"
