@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from cnncli import outputs
+from cnncli.fonts import MIN_TEXT_PX, font_of, typeface
 from cnncli.images import Picture
 from cnncli.outputs import Names, original_name
 from cnncli.sources import Source
 
-_MIN_TEXT_PX = 16  # legible on any screen
 _TEXT_SHARE = 1 / 28  # text height as a share of the picture's geometric mean side
 _MAX_LABEL = 100  # characters; of a longer label the end is left out
 _INK, _PAPER, _BAR, _TRACK = (20, 20, 20), (255, 255, 255), (38, 110, 190), (225, 225, 225)
 _NOTHING = "no label above the threshold"
-# Pillow's own font has hardly more than ASCII: what Linux, macOS and Windows have beside it, widest use first
-_SYSTEM_FONTS = ("DejaVuSans.ttf", "Arial.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")
-_UNASSIGNED = "\U000f0000"  # a character for private use, which no font has
 
 
 def annotated(image: Image.Image, lines: Iterable[tuple[str, float]]) -> Image.Image:
@@ -56,31 +51,10 @@ def _draw_row(draw: ImageDraw.ImageDraw, middle: int, font: ImageFont.FreeTypeFo
 
 def _fitting_font(picture: tuple[int, int], labels: list[str]) -> ImageFont.FreeTypeFont:
     """A font that has the labels' characters, in the size for a picture `(width, height)`."""
-    face = _typeface(frozenset("".join(labels)))
-    size = max(_MIN_TEXT_PX, round((picture[0] * picture[1]) ** 0.5 * _TEXT_SHARE))
-    fitting = int(size * picture[0] / _panel_width(_font(face, size), labels))
-    return _font(face, max(_MIN_TEXT_PX, min(size, fitting)))
-
-
-@functools.lru_cache(64)
-def _typeface(characters: frozenset[str]) -> str | None:
-    """The first font that has these characters; None, Pillow's own, if that does or if no other does."""
-    for face in (None, *_SYSTEM_FONTS):
-        with contextlib.suppress(OSError):  # not on this machine
-            font = _font(face, _MIN_TEXT_PX)
-            missing = bytes(font.getmask(_UNASSIGNED))  # the box that stands for a character that the font lacks
-            if all(bytes(font.getmask(character)) != missing for character in characters):
-                return face
-    return None
-
-
-@functools.lru_cache(8)  # each holds a file open
-def _font(face: str | None, size: int) -> ImageFont.FreeTypeFont:
-    if face is not None:
-        return ImageFont.truetype(face, size)
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # as it is whenever a size is given
-    return font
+    face = typeface(frozenset("".join(labels)))
+    size = max(MIN_TEXT_PX, round((picture[0] * picture[1]) ** 0.5 * _TEXT_SHARE))
+    fitting = int(size * picture[0] / _panel_width(font_of(face, size), labels))
+    return font_of(face, max(MIN_TEXT_PX, min(size, fitting)))
 
 
 def _bar_width(font: ImageFont.FreeTypeFont) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFont
 
-from cnncli import annotate
+from cnncli import annotate, fonts
 from cnncli.annotate import annotated, path_for, save
 from cnncli.errors import CnncliError
 from cnncli.images import Picture, read
@@ -134,31 +134,31 @@ class FakeFont:
 
 
 def test_a_label_is_drawn_in_the_first_font_that_has_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    fonts = {None: FakeFont("cat"), "latin": FakeFont("catö"), "all": FakeFont("catö猫")}
+    known = {None: FakeFont("cat"), "latin": FakeFont("catö"), "all": FakeFont("catö猫")}
 
     def font(face: str | None, size: int) -> FakeFont:
-        if face not in fonts:
+        if face not in known:
             raise OSError("cannot open resource")
-        return fonts[face]
+        return known[face]
 
-    monkeypatch.setattr(annotate, "_font", font)
-    monkeypatch.setattr(annotate, "_SYSTEM_FONTS", ("absent", "latin", "all"))
-    find = annotate._typeface.__wrapped__
+    monkeypatch.setattr(fonts, "font_of", font)
+    monkeypatch.setattr(fonts, "_SYSTEM_FONTS", ("absent", "latin", "all"))
+    find = fonts.typeface.__wrapped__
     assert [find(frozenset(label)) for label in ("cat", "cöt", "猫", "ж")] == [None, "latin", "all", None]
 
 
 def test_pillows_own_font_draws_the_labels_of_imagenet_and_knows_what_it_lacks() -> None:
-    assert annotate._typeface(frozenset(map(chr, range(0x20, 0x7F)))) is None
+    assert fonts.typeface(frozenset(map(chr, range(0x20, 0x7F)))) is None
     font = ImageFont.load_default(16)
-    assert bytes(font.getmask("猫")) == bytes(font.getmask(annotate._UNASSIGNED))
+    assert bytes(font.getmask("猫")) == bytes(font.getmask(fonts._UNASSIGNED))
 
 
 def test_annotated_draws_a_label_that_no_font_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotate, "_SYSTEM_FONTS", ("no such font.ttf",))
-    annotate._typeface.cache_clear()
+    monkeypatch.setattr(fonts, "_SYSTEM_FONTS", ("no such font.ttf",))
+    fonts.typeface.cache_clear()
     image = Image.new("RGB", (300, 300))
     assert panel(annotated(image, [("🐈猫", 0.5)]), image)[:, 160:].any()
-    annotate._typeface.cache_clear()
+    fonts.typeface.cache_clear()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
