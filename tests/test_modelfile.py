@@ -353,7 +353,7 @@ def test_a_model_without_a_card_is_refused_with_the_line_that_gives_it_one(
     (tmp_path / folder).mkdir()
     path = tmp_path / folder / f"my net{suffix}"
     path.write_bytes((tmp_path / "plain.keras").read_bytes() if suffix == ".keras" else FLATBUFFER)
-    words = shlex.split(refusal(path).split("Give it one: ")[1])
+    words = shlex.split(refusal(path).split("torch): ")[1])
     new = str(path.with_name(f"my net-adopted{suffix}"))
     options = ["--labels", "LABELS.txt", "--input-range", "0..255", "-o", new]
     assert words == ["cnncli", "models", "adopt", str(path), *options]
