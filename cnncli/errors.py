@@ -47,6 +47,12 @@ class KernelError(CnncliError):
     """A kernel or matrix cannot be understood, or does not fit what it is applied to."""
 
 
+class OutputError(CnncliError):
+    """Results cannot go where `--output` says: the command line is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
 class CacheError(CnncliError):
     """A cache folder cannot be used."""
 

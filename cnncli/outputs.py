@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
-from cnncli.errors import CnncliError
+from cnncli.errors import CnncliError, OutputError
 from cnncli.files import replacing
 from cnncli.sources import Source
 
@@ -51,6 +51,44 @@ class Names:
         self._next[wanted] = number + 1
         self._taken.add(name.casefold())
         return self._folder / name
+
+
+class Destination:
+    """Where a run's results go: `-o` names a file, a folder or `-` for standard output; else the current folder."""
+
+    def __init__(self, output: str | None, *, several: bool, inputs_in: Callable[[Path], Iterable[str]]) -> None:
+        """`inputs_in` gives the names of a folder's files that are inputs. Raises OutputError if `several` results
+        cannot all go to `output`.
+        """
+        self.is_stdout = output == "-"
+        folder = Path(output or ".")
+        self._file: Path | None = None
+        if output is not None and not self.is_stdout and not (output.endswith("/") or folder.is_dir()):
+            self._file, folder = folder, folder.parent
+        if several and (self.is_stdout or self._file):
+            raise OutputError(f"-o {output}: there are several results; expected a folder, which exists or ends in /")
+        if not self.is_stdout:
+            _make(folder)
+            self._names = Names(folder, inputs_in(folder))
+
+    @property
+    def suffix(self) -> str | None:
+        """The suffix of the file that was asked for, in small letters, or None."""
+        return None if self._file is None else self._file.suffix.lower()
+
+    def path_for(self, source: Source, what: str, suffix: str) -> Path:
+        """Where a result goes that does not go to standard output. Raises OutputError if that is the input."""
+        path = self._file or self._names.path_for(source, what, suffix)
+        if source.path is not None and path.exists() and path.samefile(source.path):
+            raise OutputError(f"-o {path}: this is the input, which is never written over; give another name")
+        return path
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"-o {folder}: cannot be used as a folder ({problem.strerror})") from problem
 
 
 def original_name(source: Source) -> Path:
