@@ -114,7 +114,7 @@ def _report_usage(problem: click.ClickException) -> int:
     if context is not None:
         console.note(context.get_usage())
         console.note(f"Try '{context.command_path} --help' for help.")
-    console.error(problem.format_message())
+    console.error(problem.format_message().expandtabs(2))
     return problem.exit_code
 
 

@@ -346,11 +346,11 @@ def _decode_fault(problem: BaseException, max_pixels: int) -> str:
 
 
 def _too_many_pixels(pixels: int, max_pixels: int) -> str:
-    return f"{_megapixels(pixels)} megapixels, the limit is {_megapixels(max_pixels)}; --max-pixels raises it"
+    return f"{_megapixels(pixels)}, the limit is {_megapixels(max_pixels)}; --max-pixels raises it"
 
 
 def _megapixels(pixels: int) -> str:
-    return f"{pixels / 1e6:,.3f}".rstrip("0").rstrip(".")
+    return f"{pixels / 1e6:,.3f}".rstrip("0").rstrip(".") + " megapixels" if pixels >= 1e4 else f"{pixels:,} pixels"
 
 
 def _not_an_image(head: bytes) -> str:

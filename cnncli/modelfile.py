@@ -194,7 +194,8 @@ def require_model_format(path: Path) -> None:
         what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder without model.keras"
         raise ModelError(f"{path}: this is {what}; expected a .keras or .tflite file or a run folder")
     if not path.is_file():
-        raise ModelError(f"{path}: not a regular file; expected a .keras or .tflite file")
+        what = "not a regular file" if path.exists() or path.is_symlink() else "no such file"
+        raise ModelError(f"{path}: {what}; expected a .keras or .tflite file")
     with path.open("rb") as file:
         head = file.read(16)
     if path.suffix == ".keras" and head.startswith(b"PK"):
@@ -332,7 +333,8 @@ def labels_from_file(path: Path) -> tuple[ImageClass, ...]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as problem:
-        raise ModelError(f"{path}: the labels cannot be read ({problem}); expected {_LABELS}") from problem
+        why = problem.strerror if isinstance(problem, OSError) else "it is not text in UTF-8"
+        raise ModelError(f"{path}: the labels cannot be read ({why}); expected {_LABELS}") from problem
     if odd := next((number for number, line in enumerate(lines, 1) if _CONTROL.search(line)), None):
         raise ModelError(f"{path}: line {odd} holds control characters; expected {_LABELS}")
     classes = tuple(_class(line) for line in lines if line)

@@ -72,20 +72,20 @@ def find(
         yield from search.expand(argument)
 
 
-def count(arguments: Sequence[str], *, recursive: bool) -> int | None:
+def count(arguments: Sequence[str], *, recursive: bool, results: Path | None = None) -> int | None:
     """How many images `find` will yield; None if only a stream knows, which can be read only once."""
     if any(map(_is_streamed_list, arguments)):
         return None
-    return sum(1 for _ in _find_without_stdin(arguments, recursive)) + arguments.count("-")
+    return sum(1 for _ in _find_without_stdin(arguments, recursive, results)) + arguments.count("-")
 
 
 def names_in(folder: Path, arguments: Sequence[str], *, recursive: bool) -> set[str]:
-    """The names of the images in `folder` that `find` will yield, through links too; of all its files if only a
-    stream knows.
+    """The names of the images in `folder` that `find` will yield, through links too, if `folder` is where results
+    go; of all its files if only a stream knows.
     """
     if any(map(_is_streamed_list, arguments)):
         return {path.name for path in folder.iterdir()}
-    found = (source.path for source in _find_without_stdin(arguments, recursive) if source.path is not None)
+    found = (source.path for source in _find_without_stdin(arguments, recursive, folder) if source.path is not None)
     resolved = folder.resolve()
     is_inside = functools.cache(lambda parent: parent.resolve() == resolved)
     names = (name for path in found for name in ((path, path.resolve()) if path.is_symlink() else (path,)))
@@ -99,9 +99,9 @@ def is_one(arguments: Sequence[str]) -> bool:
     )
 
 
-def _find_without_stdin(arguments: Sequence[str], recursive: bool) -> Iterator[Source]:
+def _find_without_stdin(arguments: Sequence[str], recursive: bool, results: Path | None) -> Iterator[Source]:
     others = [argument for argument in arguments if argument != "-"]
-    return find(others, recursive=recursive, offline=True, notify=lambda message: None)
+    return find(others, recursive=recursive, offline=True, notify=lambda message: None, results=results)
 
 
 def _is_streamed_list(argument: str) -> bool:
@@ -160,7 +160,9 @@ class _Search:
     def _pattern(self, pattern: str) -> Iterator[Source]:
         """The files and folders that a pattern matches; what lies in a folder that matches comes with the folder."""
         try:
-            matches = sorted(set(_glob(pattern.replace(os.sep, "/"))), key=natural_order)
+            matches = sorted(
+                filter(self._is_input(pattern), set(_glob(pattern.replace(os.sep, "/")))), key=natural_order
+            )
         except (OSError, ValueError, RecursionError) as problem:
             yield Source(pattern, fault=f"this pattern cannot be searched for ({problem})")
             return
@@ -171,6 +173,14 @@ class _Search:
                 yield from self._existing(match)
         if not matches:
             yield Source(pattern, fault="no file matches this pattern")
+
+    def _is_input(self, pattern: str) -> Callable[[str], bool]:
+        """Whether a match is to be read: not `results` and what lies in it, unless the pattern begins there."""
+        begin = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+        if self.results is None or _is_inside(begin, self.results):
+            return lambda match: True
+        results = self.results
+        return lambda match: not _is_inside(match, results)
 
     def _folder(self, folder: Path) -> Iterator[Source]:
         passed_over: Counter[str] = Counter()
@@ -183,7 +193,7 @@ class _Search:
             yield Source(str(item), path=item) if isinstance(item, Path) else item
         if passed_over:
             kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(passed_over.items()))
-            self.notify(f"{folder}: passed over files that are not images ({kinds})")
+            self.notify(f"{folder}: passed over files in formats that are not read ({kinds})")
         if not found:
             yield Source(
                 str(folder),
@@ -217,6 +227,11 @@ def _walk(folder: Path, recursive: bool, results: Path | None) -> Iterator[Path 
                 yield Source(path, fault=f"this folder cannot be read ({_reason(problem)})")
                 continue
             waiting += (os.path.join(path, name) for name in names)  # noqa: PTH118 - a string is smaller than a Path
+
+
+def _is_inside(path: str, folder: Path) -> bool:
+    """Whether a path is `folder` or lies below it, through links too."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _same_folder(one: Path, other: Path) -> bool:

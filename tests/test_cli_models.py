@@ -171,7 +171,7 @@ def test_show_of_a_hostile_label_breaks_no_line(cnncli, folder) -> None:
             "mobilnet",
             "error: mobilnet: neither a pretrained network nor a model file or run folder.\nDid you mean mobilenet?",
         ),
-        ("no/such.keras", "error: no/such.keras: neither a pretrained network nor a model file or run folder."),
+        ("no/such.keras", "error: no/such.keras: no such file"),
         (
             "empty",
             "error: empty: this is a folder without model.keras; expected a .keras or .tflite file or a run folder",
@@ -301,7 +301,7 @@ def test_verify_finds_damaged_model_files(cnncli, folder, flat_model, flat_tflit
     errors = [line for line in run.err.splitlines() if line.startswith("error: ")]
     assert "Bad CRC-32" in errors[0]
     assert errors[1].startswith("error: b.tflite: the model is damaged: its sha256 is")
-    assert errors[2] == "error: c.keras: neither a pretrained network nor a model file or run folder."
+    assert errors[2] == "error: c.keras: no such file"
 
 
 def test_remove_deletes_weights_and_compiled_copies(cnncli, weights) -> None:

@@ -114,7 +114,29 @@ def test_predict_does_not_read_the_copies_that_it_writes(cnncli, folder, flat_tf
     run = cnncli("predict", ".", "--model", flat_tflite, "--top", "1", "--annotate", "out")
     assert len(run.out.splitlines()) == 43 and "out/" not in run.out
     assert len(list((folder / "out").iterdir())) == 42
-    assert len(cnncli("predict", ".", "--model", flat_tflite, "--top", "1", "--annotate", "out").out.splitlines()) == 43
+    again = cnncli("predict", ".", "--model", flat_tflite, "--top", "1", "--annotate", "out")
+    assert len(again.out.splitlines()) == 43 and len(list((folder / "out").iterdir())) == 42  # replaced
+
+
+@pytest.mark.parametrize("pattern", ["*", "**/*", "*/*-labels.jpg"])
+def test_predict_patterns_do_not_match_the_copies(cnncli, folder, flat_tflite, pattern: str) -> None:
+    first = cnncli("predict", "red.png", "green.jpg", "--model", flat_tflite, "--annotate", "out")
+    assert first.code == 0 and list(Path("out").iterdir())
+    again = cnncli("predict", pattern, "--model", flat_tflite, "--annotate", "out", "--format", "csv")
+    assert "-labels" not in again.out.replace("*/*-labels.jpg", "")
+    assert not list(Path("out").glob("*-labels-labels.*"))
+
+
+def test_predict_refuses_to_put_copies_among_the_photos(cnncli, folder, flat_tflite) -> None:
+    run = cnncli("predict", ".", "--model", flat_tflite, "--annotate", folder)
+    assert run.code == 2 and "give the copies a folder of their own" in run.err
+    assert not list(folder.glob("*-labels.*"))
+
+
+@pytest.mark.parametrize("value", ["nan", "1.5", "50%"])
+def test_predict_refuses_a_confidence_that_is_none(cnncli, folder, flat_tflite, value: str) -> None:
+    run = cnncli("predict", "red.png", "--model", flat_tflite, "--min-confidence", value)
+    assert run.code == 2 and f"{value!r}: expected a number from 0 to 1" in run.err
 
 
 def test_predict_names_the_models_that_are_here_when_the_default_is_not(cnncli, folder, own_caches) -> None:

@@ -223,7 +223,8 @@ def test_folders_and_special_files_are_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "loop.keras").symlink_to("loop.keras")
     assert "a folder without model.keras" in refusal(tmp_path / "run")
     assert "a SavedModel folder" in refusal(tmp_path / "saved")
-    for name in ("pipe.keras", "loop.keras", "missing.keras"):
+    assert "no such file" in refusal(tmp_path / "missing.keras")
+    for name in ("pipe.keras", "loop.keras"):
         assert "not a regular file" in refusal(tmp_path / name)
 
 

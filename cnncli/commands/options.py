@@ -36,6 +36,24 @@ def common_options(command: F) -> F:
     return command
 
 
+class Probability(click.ParamType[float]):
+    """A number from 0 to 1; Click's own range lets `nan` through and speaks of floats."""
+
+    name = "probability"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= 1:
+            self.fail(f"{value!r}: expected a number from 0 to 1", param, ctx)
+        return number
+
+
+PROBABILITY = Probability()
+
+
 def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Pretrained networks, for the shell's completion."""
     return [CompletionItem(name) for name in BACKBONES if name.startswith(incomplete)]

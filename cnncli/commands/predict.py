@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli import console
-from cnncli.commands.options import common_options, complete_file, model_options
+from cnncli.commands.options import PROBABILITY, common_options, complete_file, model_options
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.request import ModelRequest
 from cnncli.text import printable
@@ -29,7 +29,7 @@ FORMATS = ("table", "json", "jsonl", "csv")
 @model_options
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Labels an image.")
 @click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, metavar="P", help="Leave out scores below P."
+    "--min-confidence", type=PROBABILITY, default=0.0, metavar="P", help="Leave out scores below P, from 0 to 1."
 )
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the results."
@@ -82,7 +82,7 @@ def predict(
         single=sources.is_one(images),
     )
     good = bad = 0
-    count = functools.partial(sources.count, images, recursive=recursive)
+    count = functools.partial(sources.count, images, recursive=recursive, results=annotate)
     with console.progress("images", unit="images", count=count) as seen, _writer(form) as write:
         for result in results:
             write(result)
@@ -117,7 +117,7 @@ def _annotate(result: Result, names: Names, max_pixels: int) -> bool:
     except CnncliError as problem:
         console.error(f"{printable(result.source.name)}: no labelled copy: {problem}")
         return False
-    console.note(f"{printable(result.source.name)} -> {path}")
+    console.note(f"{printable(result.source.name)} -> {printable(str(path))}")
     return True
 
 
@@ -127,6 +127,10 @@ def _names(folder: Path, images: tuple[str, ...], recursive: bool) -> Names:
     from cnncli.outputs import Names
 
     try:
+        if any(Path(image).is_dir() and folder.is_dir() and folder.samefile(image) for image in images):
+            raise click.UsageError(
+                f"--annotate {folder}: its photos are the input; give the copies a folder of their own"
+            )
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise click.UsageError(f"--annotate {folder}: cannot be used as a folder ({problem.strerror})") from None

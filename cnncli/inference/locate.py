@@ -23,6 +23,8 @@ def locate(name: str) -> Backbone | Path:
     if os.path.lexists(path):
         return path
     row = backbones.find(name)
+    if row is None and (path.suffix in (".keras", ".tflite") or os.sep in name):
+        raise ModelError(f"{name}: no such file")
     if row is None:
         raise ModelError(f"{name}: neither a pretrained network nor a model file or run folder.\n{_networks(name)}")
     return row
