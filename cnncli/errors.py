@@ -43,6 +43,12 @@ class ShapeError(CnncliError):
     """A layer is impossible: no window fits, or a size, kernel or stride makes no sense."""
 
 
+class GrammarError(CnncliError):
+    """A size or a layer is written in a way that cannot be understood."""
+
+    exit_code = ExitCode.USAGE
+
+
 class KernelError(CnncliError):
     """A kernel or matrix cannot be understood, or does not fit what it is applied to."""
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli import hdf5
 from cnncli.errors import ModelError
 from cnncli.modelfile import check_members, open_archive, read_json, require_model_format
 
@@ -56,6 +55,8 @@ class KerasContent:
 
 def check_keras_file(path: Path) -> KerasContent:
     """The content of the `.keras` file at `path`. Raises ModelError unless it is safe to hand to Keras."""
+    from cnncli import hdf5  # needs numpy, which `check_config` must not: sizes are worked out without it
+
     require_model_format(path)
     with open_archive(path) as archive:
         check_members(archive, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import gcd
 from typing import Literal
 
 from cnncli.errors import ShapeError
@@ -81,3 +82,44 @@ def _ends(size: int, window: Window, padding: Padding) -> tuple[int, int]:
         return 0, 0
     total = max(0, (-(-size // window.stride) - 1) * window.stride + window.extent - size)
     return total // 2, total - total // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where a transposed convolution puts the windows that the elements of one axis spread out to."""
+
+    size: int
+    window: Window
+    before: int  # elements cut off the result at either end; after is negative where zeros are put on instead
+    after: int
+    output: int
+
+    @property
+    def overlap(self) -> int:
+        """How many neighbouring inputs, first to last, can meet in one output."""
+        step = self.window.stride // gcd(self.window.stride, self.window.dilation)  # taps that are so far apart meet
+        return (self.window.kernel - 1) // step * step * self.window.dilation // self.window.stride + 1
+
+
+def place_transposed(size: int, window: Window, padding: Padding = "valid") -> Spread:
+    """The positions of a transposed convolution along an axis of `size` elements.
+
+    The windows together cover `(n - 1) * s + d * (k - 1) + 1` elements; a number or pair as `padding` is cut off them
+    (Dumoulin and Visin, arXiv:1603.07285, relationship 13). `same` cuts so that `n * s` remain and `valid` cuts
+    nothing; with a stride larger than the window both give `n * s`, as in Keras. Raises ShapeError if nothing remains.
+    """
+    if size < 1:
+        raise ShapeError(f"size {size}: expected 1 or more")
+    whole = (size - 1) * window.stride + window.extent
+    if padding == "same" or (padding == "valid" and window.extent < window.stride):
+        excess = whole - size * window.stride
+        before = max(0, excess) // 2
+        after = excess - before
+    else:
+        before, after = _ends(size, window, padding)
+    if before < 0 or (after < 0 and not isinstance(padding, str)):
+        raise ShapeError(f"padding {min(before, after)}: expected 0 or more")
+    output = whole - before - after
+    if output < 1:
+        raise ShapeError(f"padding {before}+{after} leaves nothing of {whole}: use less padding or a larger kernel")
+    return Spread(size, window, before, after, output)

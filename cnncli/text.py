@@ -6,6 +6,8 @@ def printable(text: str, *, keep_bytes: bool = False) -> str:
 
     With `keep_bytes` the bytes of file names that are not UTF-8 stay, for output that writes them back.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or (keep_bytes and _is_byte(c)) else escaped(c) for c in text)
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from cnncli.errors import ShapeError
-from cnncli.shapes import Padding, Window, place
+from cnncli.shapes import Padding, Window, place, place_transposed
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,42 @@ def test_place_refuses_what_no_window_fits(size: int, window: Window, padding: P
 def test_window_refuses_zero_stride() -> None:
     with pytest.raises(ShapeError, match="stride 0: expected 1 or more"):
         Window(3, stride=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "padding", "output"),
+    [
+        (5, Window(3, stride=2), "valid", 11),
+        (5, Window(3, stride=2), "same", 10),
+        (5, Window(3, stride=2), 1, 9),
+        (5, Window(2, stride=3), "valid", 15),
+        (4, Window(3, dilation=2), "valid", 8),
+        (1, Window(4), 1, 2),
+    ],
+)
+def test_place_transposed_gives_the_size_worked_by_hand(
+    size: int, window: Window, padding: Padding, output: int
+) -> None:
+    assert place_transposed(size, window, padding).output == output
+
+
+def test_place_transposed_undoes_what_place_does_to_a_size() -> None:
+    for size in range(3, 30):
+        for window in (Window(3), Window(3, stride=2), Window(4, stride=2), Window(3, dilation=2)):
+            if window.extent <= size and place(size, window).exact.denominator == 1:
+                assert place_transposed(place(size, window).output, window).output == size
+
+
+@pytest.mark.parametrize("window", [Window(k, s, d) for k in (1, 2, 3, 5, 6) for s in (1, 2, 3, 4) for d in (1, 2, 3)])
+def test_overlap_of_a_transposed_convolution_is_that_of_every_output_counted(window: Window) -> None:
+    spread = place_transposed(40, window, 0)
+    seen: dict[int, list[int]] = {}
+    for element in range(spread.size):
+        for tap in range(window.kernel):
+            seen.setdefault(element * window.stride + tap * window.dilation, []).append(element)
+    assert spread.overlap == max(max(inputs) - min(inputs) + 1 for inputs in seen.values())
+
+
+def test_place_transposed_refuses_padding_that_leaves_nothing() -> None:
+    with pytest.raises(ShapeError, match=r"padding 2\+2 leaves nothing of 3"):
+        place_transposed(1, Window(3), 2)
