@@ -30,7 +30,7 @@ def run(command: Sequence[str | Path], environment: dict[str, str] | None = None
         [str(word) for word in command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {})},
+        env=_as_installed() | (environment or {}),
     )
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - begin
@@ -38,6 +38,11 @@ def run(command: Sequence[str | Path], environment: dict[str, str] | None = None
         raise SystemExit(f"exit code {code}: {' '.join(map(str, command))}")
     unit = 1e6 if sys.platform == "darwin" else 1e3  # ru_maxrss is in bytes there, in kilobytes here
     return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+
+
+def _as_installed() -> dict[str, str]:
+    """This environment, but with compiled modules kept, as an installed package has them."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def make_weights(network: str, path: Path) -> Path:
