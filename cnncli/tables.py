@@ -13,11 +13,15 @@ from cnncli.formats import INVENTORY_COLUMNS, inventory_rows
 from cnncli.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
     from cnncli.inference.compiled import Compiled
     from cnncli.inference.inventory import Holding
     from cnncli.inference.pipeline import Result
+    from cnncli.layertable import Cells
+    from cnncli.tracing import Trace
 
 _WIDE_COLUMNS = 64
 _BAR_COLUMNS = 20
@@ -60,4 +64,101 @@ def inventory_table(holdings: list[Holding], others: list[Compiled], width: int)
     for row in inventory_rows(holdings, others):
         cells = dict(zip(INVENTORY_COLUMNS, row, strict=True))
         table.add_row(*(Text(printable(cells[name])) for name in shown), style="" if row[-1] != "-" else "dim")
+    return table
+
+
+_LAYER_HEADS = {
+    "name": "layer", "output": "output", "kernel": "k", "stride": "s", "padding": "p", "parameters": "parameters",
+    "macs": "MACs", "activation_bytes": "memory", "receptive_field": "field", "jump": "jump",
+}  # fmt: skip
+_LAYER_NAME_COLUMNS = 20  # names of layers that are longer are folded where the terminal is narrow
+_SPARED = ("jump", "activation_bytes", "receptive_field", "macs", "padding", "stride", "kernel")  # the first one first
+
+
+def layer_table(trace: Trace, width: int) -> RenderableType:
+    """What `shapes` shows of a network in `width` columns: exact where there is room, else MACs are shortened.
+
+    On a very narrow terminal columns are left out.
+    """
+    from cnncli.layertable import COLUMNS, trace_rows
+
+    rows = [_layer_cells(dict(zip(COLUMNS, row, strict=True))) for row in trace_rows(trace)]
+    widths = {name: max(len(head), *(len(cells[name]) for cells in rows)) for name, head in _LAYER_HEADS.items()}
+    if sum(widths.values()) + 2 * len(widths) > width:
+        rows = [{**cells, "macs": _short(int(cells["macs"].replace(",", "")), "")} for cells in rows]
+        widths["macs"] = max(4, *(len(cells["macs"]) for cells in rows))
+        widths["name"] = min(widths["name"], _LAYER_NAME_COLUMNS)
+    for name in _SPARED:
+        if sum(widths.values()) + len(widths) - 1 > width:
+            del widths[name]
+    table = Table(box=None, padding=(0, 2 if sum(widths.values()) + 2 * len(widths) <= width else 1, 0, 0))
+    table.pad_edge = False
+    for name in widths:
+        layer = name == "name"
+        table.add_column(
+            Text(_LAYER_HEADS[name], style="bold"),
+            justify="left" if layer else "right",
+            overflow="fold",
+            no_wrap=not layer,
+        )
+    for cells in rows:
+        table.add_row(*(Text(printable(cells[name])) for name in widths))
+    return table
+
+
+def _layer_cells(cells: dict[str, str]) -> dict[str, str]:
+    """The cells of a layer with their figures as people read them."""
+    figures = {name: f"{int(cells[name]):,}" for name in ("parameters", "macs")}
+    return {**cells, **figures, "activation_bytes": _short(int(cells["activation_bytes"]), "B")}
+
+
+def _short(number: int, unit: str) -> str:
+    """A number with three digits and k, M, G or T before its unit; 1 kB is 1000 bytes."""
+    for power, prefix in enumerate(("", "k", "M", "G")):
+        if number < 999.5 * 1000**power:
+            scaled = number / 1000**power
+            return f"{scaled:.{0 if not power or scaled >= 99.95 else 1}f} {prefix}{unit}".rstrip()
+    return f"{number // 10**12:,} T{unit}"
+
+
+_TWIN_HEADS = ("layer", "inputs", "filters", "weights", "dense, nodes", "times", "values", "dense, map", "times")
+
+
+def twin_table(trace: Trace, width: int) -> RenderableType:
+    """What `shapes --compare-dense` shows: weights of convolutions, and of dense layers in their place."""
+    from cnncli.layertable import twin_rows
+
+    rows = [(name, *(_grouped(text) for text in figures)) for name, *figures in twin_rows(trace)]
+    if sum(max(map(len, column)) + 2 for column in zip(_TWIN_HEADS, *rows, strict=True)) > width:
+        rows = [(name, *map(_shortened, figures)) for name, *figures in rows]
+    table = _figures(_TWIN_HEADS)
+    for name, *figures in rows:
+        table.add_row(Text(printable(name)), *figures)
+    return table
+
+
+def _grouped(figure: str) -> str:
+    return f"{int(figure):,}" if figure.isdigit() else figure
+
+
+def _shortened(figure: str) -> str:
+    return _short(int(figure.replace(",", "").partition(".")[0]), "") if len(figure) > 7 else figure
+
+
+def solution_table(rows: list[Cells]) -> RenderableType:
+    """What `shapes --solve` found, a line each; the axis is named where axes differ."""
+    from cnncli.layertable import SOLUTION_COLUMNS
+
+    first = 0 if len({row[0] for row in rows}) > 1 else 1
+    table = _figures([name.replace("_", " ") for name in SOLUTION_COLUMNS[first:]])
+    for row in rows:
+        table.add_row(*row[first:])
+    return table
+
+
+def _figures(heads: Sequence[str]) -> Table:
+    """A table of figures, to be read from the right."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for head in heads:
+        table.add_column(Text(head, style="bold"), justify="right", overflow="fold")
     return table
