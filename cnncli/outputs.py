@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from cnncli.errors import CnncliError, OutputError
@@ -26,6 +29,8 @@ FORMATS = {
 }
 _JPEG_QUALITY = 92
 _MAX_JPEG_PX = 65_500  # libjpeg's limit for either side
+_PNG_LEVEL = 3  # half the time of Pillow's 6 for a file that is a few percent larger
+_MAX_WHAT = 60  # characters of a name for what was done
 _MAX_STEM_BYTES = 150  # file systems take 255 for a name; "-labels-2.jpg" and what a temporary name adds come on top
 
 
@@ -99,21 +104,72 @@ def original_name(source: Source) -> Path:
     return Path("".join(c if c.isalnum() or c in "-_. " else "_" for c in last).strip("-. ") or "stdin")
 
 
-def save(image: Image.Image, path: Path, *, icc_profile: bytes | None = None, quality: int = _JPEG_QUALITY) -> None:
-    """Writes a picture atomically in the format that the path's suffix names; raises CnncliError where that fails."""
+Content = Image.Image | npt.NDArray[Any]  # an array is written as .npy
+
+
+def suffix_of(content: Content) -> str:
+    """The suffix of a result whose name nobody chose."""
+    return ".png" if isinstance(content, Image.Image) else ".npy"
+
+
+def safe_name(text: str) -> str:
+    """A part of a file name for what a user typed: `random:5x5` becomes `random-5x5`, rows of numbers `kernel`."""
+    words = re.findall(r"[\w.]+", text)
+    return "-".join(words)[:_MAX_WHAT].strip(".-") if any(c.isalpha() for c in text) and words else "kernel"
+
+
+def save(content: Content, path: Path, *, icc_profile: bytes | None = None, quality: int = _JPEG_QUALITY) -> None:
+    """Writes a result atomically in the format that the path's suffix names; raises CnncliError where that fails."""
     try:
         with replacing(path) as file:
-            write(image, file, FORMATS[path.suffix.lower()], icc_profile=icc_profile, quality=quality)
+            write(content, file, FORMATS.get(path.suffix.lower(), "NPY"), icc_profile=icc_profile, quality=quality)
     except (OSError, ValueError) as problem:
         raise CnncliError(f"{path}: cannot be written ({getattr(problem, 'strerror', None) or problem})") from problem
 
 
-def write(image: Image.Image, file: BinaryIO, form: str, *, icc_profile: bytes | None, quality: int) -> None:
-    """Writes a picture to an open file. A JPEG has neither transparency nor sides beyond 65 500 pixels."""
-    options: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
-    if form == "JPEG":
-        image.thumbnail((_MAX_JPEG_PX, _MAX_JPEG_PX))
-        options["quality"] = quality
+def write(
+    content: Content,
+    file: BinaryIO,
+    form: str | None = None,
+    *,
+    icc_profile: bytes | None = None,
+    quality: int = _JPEG_QUALITY,
+) -> None:
+    """Writes a result to an open file, by default as PNG or `.npy`.
+
+    A JPEG has neither transparency, which is laid on white, nor sides beyond 65 500 pixels; only PNG and TIFF have 16
+    bits.
+    """
+    if not isinstance(content, Image.Image):
+        np.save(file, content, allow_pickle=False)
+        return
+    form = form or "PNG"
+    image = _fitting(content, form)
+    options: dict[str, Any] = {"icc_profile": icc_profile} if _describes(icc_profile, image) else {}
+    if form == "PNG":
+        options["compress_level"] = _PNG_LEVEL
     elif form == "WEBP":
         options["lossless"] = True
+    elif form == "JPEG":
+        options["quality"] = quality
+    if form == "JPEG" and max(image.size) > _MAX_JPEG_PX:
+        image = image.copy()
+        image.thumbnail((_MAX_JPEG_PX, _MAX_JPEG_PX))
     image.save(file, form, **options)
+
+
+def _describes(icc_profile: bytes | None, image: Image.Image) -> bool:
+    """Whether there is a colour profile and it is for the picture: one for colours says nothing about grey."""
+    space = b"RGB " if image.mode.startswith("RGB") else b"GRAY"
+    return icc_profile is not None and icc_profile[16:20] == space
+
+
+def _fitting(image: Image.Image, form: str) -> Image.Image:
+    """A picture in a mode that the format holds."""
+    if image.mode == "I;16" and form not in ("PNG", "TIFF"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("RGBA", "LA") and form in ("JPEG", "BMP"):
+        canvas = Image.new("RGB" if image.mode == "RGBA" else "L", image.size, "white")
+        canvas.paste(image, mask=image.getchannel("A"))
+        return canvas
+    return image

@@ -38,6 +38,15 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["models", "list"],
         ["models", "path", "resnet50"],
         ["models", "show", "resnet50"],
+        ["shapes", "--input", "7x7", "--kernel", "3"],
+        ["shapes", "--input", "32x32x3", "conv:6:5", "--explain", "--compare-dense"],
+        ["shapes", "--model", "resnet50", "--format", "csv"],
+        ["shapes", "--input", "224", "--solve", "55"],
+        ["filter", "--help"],
+        ["filter", "--kernel", "sobel-h"],
+        ["filter", "--list"],
+        ["filter", "--matrix", "course:x7", "--kernel", "cross", "--steps", "--expect", "3 4 2"],
+        ["filter", "--matrix", "course:pool4", "--pool", "avg:2"],
         ["predict", "--no-such-option"],
         ["no-such-command"],
     ],
@@ -52,6 +61,10 @@ def test_predict_with_a_compiled_model_imports_neither_tensorflow_nor_keras_nor_
     Image.new("RGB", (40, 30), (250, 0, 0)).save(image)
     assert imported("predict", image, "--model", flat_model)[0] == 0  # compiles
     assert imported("predict", image, "--model", flat_model) == (0, {"numpy", "PIL", "ai_edge_litert"})
+
+
+def test_shapes_of_a_model_file_imports_nothing_heavy(flat_model) -> None:
+    assert imported("shapes", "--model", flat_model) == (0, set())
 
 
 def test_only_learning_imports_tensorflow_and_keras() -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cnncli.errors import OutputError
-from cnncli.outputs import FORMATS, Destination, save
+from cnncli.outputs import FORMATS, Destination, safe_name, save
 from cnncli.sources import Source
 
 
@@ -71,3 +71,36 @@ def test_save_writes_the_format_of_the_suffix(folder: Path, suffix: str) -> None
     with Image.open(f"a{suffix}") as written:
         assert (written.format, written.size) == (FORMATS[suffix], (8, 6))
         assert all(abs(a - b) <= 3 for a, b in zip(written.getpixel((3, 3)), (200, 100, 50), strict=True))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_mode_of_a_result_fits_every_format(folder: Path, mode: str, suffix: str) -> None:
+    image = Image.new(mode, (8, 6), {"L": 51, "LA": (51, 255), "I;16": 51 * 257}.get(mode, (51, 51, 51)))
+    save(image, Path(f"a{suffix}"))
+    with Image.open(f"a{suffix}") as written:
+        shown = written.point(lambda value: value / 257).convert("RGB") if written.mode == "I;16" else written
+        assert shown.convert("RGB").getpixel((3, 3)) == (51, 51, 51)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_transparency_is_laid_on_white_where_the_format_has_none(folder: Path, suffix: str) -> None:
+    save(Image.new("RGBA", (8, 6), (0, 0, 0, 0)), Path(f"a{suffix}"))
+    with Image.open(f"a{suffix}") as written:
+        assert written.convert("RGB").getpixel((3, 3)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("random:5x5", "random-5x5"),
+        ("1 0;0 1", "kernel"),
+        ("../../etc", "etc"),
+        ("a/b.keras:conv:3", "a-b.keras-conv-3"),
+        ("", "kernel"),
+        ("\x1b[31m", "31m"),
+        ("x" * 99, "x" * 60),
+    ],
+)
+def test_what_was_typed_makes_a_harmless_part_of_a_name(text: str, name: str) -> None:
+    assert safe_name(text) == name

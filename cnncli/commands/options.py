@@ -64,6 +64,35 @@ def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [CompletionItem(incomplete, type="file")]
 
 
+def complete_kernel(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Kernels of the catalogue or, where none begins so, files."""
+    from cnncli.kernels import ALIASES, CATALOGUE
+
+    found = [CompletionItem(name) for name in (*CATALOGUE, *ALIASES) if name.startswith(incomplete)]
+    return found or complete_file(ctx, param, incomplete)
+
+
+class Pair(click.ParamType[tuple[int, int]]):
+    """Two whole numbers, `2x3`, or one for both, `2`; with another separator both are needed."""
+
+    name = "pair"
+
+    def __init__(self, separator: str = "x", least: int = 1) -> None:
+        self._separator, self._least = separator, least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        parts = str(value).split(self._separator)
+        if len(parts) == 1 and self._separator == "x":
+            parts *= 2
+        if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+            example = "2 or 2x3" if self._separator == "x" else f"10{self._separator}20"
+            self.fail(f"{value!r}: expected {example}", param, ctx)
+        first, second = map(int, parts)
+        if min(first, second) < self._least:
+            self.fail(f"{value!r}: expected {self._least} or more", param, ctx)
+        return first, second
+
+
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Pretrained networks or, where none begins so, files."""
     return complete_network(ctx, param, incomplete) or complete_file(ctx, param, incomplete)
