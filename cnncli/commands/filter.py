@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -248,13 +249,16 @@ def _photos(asked: Asked, kernels: tuple[Kernel, ...]) -> ExitCode:
 
     handle = (_picture_writer if asked.at is None else _pixel_writer)(asked, kernels)
     good = bad = 0
-    for source in sources.find(asked.images, recursive=asked.recursive, offline=False, notify=console.note):
-        try:
-            handle(source)
-            good += 1
-        except CnncliError as problem:
-            console.error(f"{printable(source.name)}: {problem}")
-            bad += 1
+    count = functools.partial(sources.count, asked.images, recursive=asked.recursive)
+    with console.progress("images", unit="images", count=count) as seen:
+        for source in sources.find(asked.images, recursive=asked.recursive, offline=False, notify=console.note):
+            try:
+                handle(source)
+                good += 1
+            except CnncliError as problem:
+                console.error(f"{printable(source.name)}: {problem}")
+                bad += 1
+            seen(good + bad)
     return outcome(good, bad)
 
 
