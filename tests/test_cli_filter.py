@@ -408,6 +408,14 @@ def test_an_unreadable_file_alone_exits_1(cnncli, folder) -> None:
     assert cnncli("filter", "missing.jpg", "-k", "blur").code == 1
 
 
+def test_results_that_are_being_written_are_not_read(cnncli, folder) -> None:
+    for _ in range(2):
+        assert cnncli("filter", ".", "-k", "blur", "-k", "sharpen", "-o", "out/").code == 0
+        assert {path.name for path in Path("out").iterdir()} == {
+            f"{name}-{kernel}.png" for name in ("part", "photo") for kernel in ("blur", "sharpen")
+        }
+
+
 def test_a_kernel_larger_than_one_of_the_photos_is_said_for_it(cnncli, folder) -> None:
     run = cnncli("filter", "part.png", "photo.png", "-k", "box:101", "--padding", "valid")
     assert run.code == 3

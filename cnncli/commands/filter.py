@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -249,9 +250,11 @@ def _photos(asked: Asked, kernels: tuple[Kernel, ...]) -> ExitCode:
 
     handle = (_picture_writer if asked.at is None else _pixel_writer)(asked, kernels)
     good = bad = 0
-    count = functools.partial(sources.count, asked.images, recursive=asked.recursive)
+    folder = Path(asked.output) if asked.output is not None and Path(asked.output).is_dir() else None
+    search: dict[str, Any] = {"recursive": asked.recursive, "results": folder}  # which is not read meanwhile
+    count = functools.partial(sources.count, asked.images, **search)
     with console.progress("images", unit="images", count=count) as seen:
-        for source in sources.find(asked.images, recursive=asked.recursive, offline=False, notify=console.note):
+        for source in sources.find(asked.images, offline=False, notify=console.note, **search):
             try:
                 handle(source)
                 good += 1
