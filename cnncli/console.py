@@ -56,12 +56,6 @@ def note(message: str) -> None:
         _write_line(message)
 
 
-def detail(message: str) -> None:
-    """Tells the user something on stderr that only `-v` asks for."""
-    if settings.verbose:
-        _write_line(message)
-
-
 def error(message: str) -> None:
     """Reports a failure on stderr, always."""
     _write_line(f"error: {message}")

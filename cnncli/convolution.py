@@ -1,4 +1,4 @@
-"""Convolution layers on arrays of shape `(height, width, channels)`: correlation with a kernel, and im2col.
+"""Convolution layers on arrays of shape `(height, width, channels)`: correlation with a kernel.
 
 Whole numbers stay exact: a kernel is taken as whole numbers over a common denominator where it can be, its sums are
 accumulated in the smallest integers that hold them, and nothing is divided before the end.
@@ -365,24 +365,3 @@ def convolve(pixels: Array, kernel: Kernel, setting: Setting = _MATRIX) -> Array
 def divided(sums: Array, denominator: int) -> Array:
     """What `sums` are `denominator` times of; whole numbers stay so if there is nothing to divide."""
     return sums if denominator == 1 else sums / denominator
-
-
-def im2col(pixels: Array, kernel_height: int, kernel_width: int, setting: Setting = _MATRIX) -> Array:
-    """The patches that a kernel sees in one channel of shape `(height, width)`, a row each, in reading order.
-
-    Shape `(patches, kernel_height * kernel_width)`, so that the feature map is `im2col(pixels) @ kernel.ravel()`; for
-    several kernels the product is `im2col(pixels) @ W.T` with a kernel in each row of `W`. Raises ShapeError.
-    """
-    vertical, horizontal = _placed((pixels.shape[0], pixels.shape[1]), (kernel_height, kernel_width), setting)
-    rows = _positions(vertical, setting.border)[:, np.newaxis, :, np.newaxis]
-    columns = _positions(horizontal, setting.border)[np.newaxis, :, np.newaxis, :]
-    patches = pixels[rows, columns]  # (rows, columns, kernel_height, kernel_width)
-    patches[np.broadcast_to((rows < 0) | (columns < 0), patches.shape)] = 0
-    return patches.reshape(-1, kernel_height * kernel_width)
-
-
-def _positions(placement: Placement, border: Border) -> npt.NDArray[np.intp]:
-    """Which element each weight meets at each place of the kernel along an axis, shape `(places, kernel)`."""
-    window = placement.window
-    starts = np.arange(placement.output) * window.stride - placement.before
-    return _seen(starts[:, np.newaxis] + np.arange(window.kernel) * window.dilation, placement.size, border)

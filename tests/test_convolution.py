@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cnncli.convolution import convolve, im2col
+from cnncli.convolution import convolve
 from cnncli.errors import GrammarError, KernelError, ShapeError
 from cnncli.kernels import Kernel, find, matrix
 from cnncli.pooling import pool
 from cnncli.ranges import magnitude, to_range
 from cnncli.setting import FOR_PHOTOS, Pool, Setting, parse_pool
+from cnncli.worked import correlate
 
 SCIPY_MODES = {"zero": "constant", "edge": "nearest", "reflect": "mirror", "wrap": "wrap"}
 X7 = """1 1 1 0 0 1 1; 1 1 0 1 0 1 1; 1 0 0 1 1 1 0; 0 0 0 0 0 1 1; 1 1 0 0 0 0 1; 1 0 0 1 1 1 0; 1 1 1 0 0 1 1"""
@@ -208,20 +209,11 @@ def test_the_matrices_of_the_course_come_out(kernel: str, setting: Setting, expe
 
 
 @many
-@given(pictures(channels=1), kernels(whole), borders, st.integers(1, 3), st.integers(1, 2))
-def test_im2col_times_the_kernel_is_the_feature_map(pixels, kernel, border, stride, dilation) -> None:
-    chosen = Setting("same", border, stride, dilation)
-    patches = im2col(pixels[:, :, 0], kernel.height, kernel.width, chosen)
-    maps = convolve(pixels, kernel, chosen)
-    assert patches.dtype == pixels.dtype
-    assert np.array_equal(patches @ plane(kernel).ravel(), maps.ravel())
-
-
-def test_im2col_has_a_row_for_each_patch_in_reading_order() -> None:
-    letters = np.arange(36).reshape(6, 6)
-    patches = im2col(letters, 3, 3)
-    assert patches.shape == (16, 9)
-    assert patches[1].tolist() == [1, 2, 3, 7, 8, 9, 13, 14, 15]
+@given(pictures(channels=1), kernels(whole), borders, st.integers(1, 3), st.integers(1, 2), st.booleans())
+def test_maps_are_those_that_are_worked_out_by_hand(pixels, kernel, border, stride, dilation, flip) -> None:
+    chosen = Setting("same", border, stride, dilation, flip)
+    by_hand = correlate(tuple(tuple(map(Fraction, row)) for row in pixels[:, :, 0].tolist()), kernel, chosen)
+    assert convolve(pixels, kernel, chosen)[:, :, 0].tolist() == [list(row) for row in by_hand]
 
 
 @many
