@@ -59,6 +59,14 @@ class OutputError(CnncliError):
     exit_code = ExitCode.USAGE
 
 
+class DataError(CnncliError):
+    """A data set cannot be used as it is laid out, or one of its files."""
+
+
+class TrainingError(CnncliError):
+    """A training run cannot begin, go on or be resumed."""
+
+
 class CacheError(CnncliError):
     """A cache folder cannot be used."""
 

@@ -70,6 +70,11 @@ def _tabs(row: Iterable[str]) -> str:
     return "\t".join(printable(field, keep_bytes=True) for field in row) + "\n"
 
 
+def tab_lines(rows: Iterable[Iterable[str]]) -> str:
+    """Rows as lines of tab-separated text, nothing cut."""
+    return "".join(map(_tabs, rows))
+
+
 def csv_lines(rows: Iterable[tuple[object, ...]]) -> str:
     """Rows as CSV text (RFC 4180 quoting, lines end in a newline)."""
     text = io.StringIO()
@@ -131,8 +136,7 @@ INVENTORY_COLUMNS = ("name", "px", "params M", "MB", "top-1", "top-5", "cached",
 
 def inventory_tabs(holdings: list[Holding], others: list[Compiled]) -> str:
     """`inventory_rows` with a line of column names, tab-separated."""
-    rows = [INVENTORY_COLUMNS, *inventory_rows(holdings, others)]
-    return "".join(_tabs(row) for row in rows)
+    return tab_lines([INVENTORY_COLUMNS, *inventory_rows(holdings, others)])
 
 
 def card_object(card: ModelCard, row: Backbone | None) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import re
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -86,7 +87,8 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
+_SIDEWAYS = {_TRANSPOSITIONS[orientation] for orientation in (5, 6, 7, 8)}
+_GRAY_MODES = ("1", "L", "LA", "La")
 
 _large = threading.Lock()
 
@@ -115,42 +117,69 @@ def read(
     leaves transparency beside the picture instead of laying it on white, and 16-bit grey at 16 bits. Raises
     ImageError with the reason, whatever is wrong with the file.
     """
+    with _opened(source, max_pixels) as image:
+        return _decode(image, shorter_side_px, keep)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of an image before it is decoded: its displayed size, and whether it is stored in grey."""
+
+    width: int
+    height: int
+    gray: bool
+
+
+def probe(source: Source, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Reads an image as far as its header. Raises ImageError like `read`, for what a header shows."""
+    with _opened(source, max_pixels) as image:
+        width, height = image.size
+        already_turned = _ORIENTATION_TAG in getattr(image, "tag_v2", {})  # of a TIFF Pillow gives the displayed size
+        # last, because a PNG that may have it behind its pixels is decoded for it
+        if width != height and not already_turned and _transposition(image) in _SIDEWAYS:
+            width, height = height, width
+        return Header(width, height, image.mode in _GRAY_MODES or image.mode.startswith(("I", "F")))
+
+
+@contextlib.contextmanager
+def _opened(source: Source, max_pixels: int) -> Iterator[Image.Image]:
+    """The image with its header read. What goes wrong here or in the block is an ImageError."""
     with source.open() as file:
         try:
-            picture = _decode(file, shorter_side_px, max_pixels, keep)
+            head = file.read(1024)
+            name = sniff(head)
+            if name is None:
+                raise ImageError(_not_an_image(head))
+            _load_decoder(name)
+            file.seek(0)
+            # Pillow's own guard, which raises at twice its limit, stays for what it alone sees; it never goes below
+            # the default, because it also stands before the drawing of text.
+            Image.MAX_IMAGE_PIXELS = max(max_pixels, MAX_PIXELS)
+            warnings.filterwarnings("ignore", module="PIL")  # on metadata that a good picture does not need
+            with Image.open(file, formats=(name,)) as image:
+                if image.width * image.height > max_pixels:
+                    raise ImageError(_too_many_pixels(image.width * image.height, max_pixels))
+                yield image
         except MemoryError as problem:
             raise ImageError("not enough memory to decode it") from problem
         except _DECODE_ERRORS as problem:
             raise ImageError(_decode_fault(problem, max_pixels)) from problem
-    return picture
 
 
-def _decode(file: BinaryIO, shorter_side_px: int | None, max_pixels: int, keep: bool) -> Picture:
-    head = file.read(1024)
-    name = sniff(head)
-    if name is None:
-        raise ImageError(_not_an_image(head))
-    _load_decoder(name)
-    file.seek(0)
-    # Pillow's own guard, which raises at twice its limit, stays for what it alone sees; it never goes below the
-    # default, because it also stands before the drawing of text.
-    Image.MAX_IMAGE_PIXELS = max(max_pixels, MAX_PIXELS)
-    warnings.filterwarnings("ignore", module="PIL")  # on metadata that a good picture does not need
-    with Image.open(file, formats=(name,)) as image:
-        if image.width * image.height > max_pixels:
-            raise ImageError(_too_many_pixels(image.width * image.height, max_pixels))
-        if name == "JPEG" and shorter_side_px is not None:
-            scale = DECODE_MARGIN * shorter_side_px / min(image.size)
+def _decode(image: Image.Image, shorter_side_px: int | None, keep: bool) -> Picture:
+    if image.format in ("JPEG", "MPO") and shorter_side_px is not None:
+        scale = DECODE_MARGIN * shorter_side_px / min(image.size)
+        if scale < 1:
             image.draft(None, (round(image.width * scale), round(image.height * scale)))
-        # The order matters: after an error that was caught, Pillow returns a half-decoded picture as good.
-        with _large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
-            notes = _depth_notes(image) if keep else ()
-            image.load()
-            colours, alpha = _kept(image) if keep else (_opaque(image), None)
-            picture = _upright(image, _on_canvas(image, colours))
-            alpha = None if alpha is None else _upright(image, alpha)
-        profile = image.info.get("icc_profile")
-        return Picture(picture, notes + _notes(image), profile if _fits(profile, picture) else None, alpha)
+    # The order matters: after an error that was caught, Pillow returns a half-decoded picture as good.
+    with _large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+        notes = _depth_notes(image) if keep else ()
+        image.load()
+        colours, alpha = _kept(image) if keep else (_opaque(image), None)
+        picture = _upright(image, _on_canvas(image, colours))
+        alpha = None if alpha is None else _upright(image, alpha)
+    profile = image.info.get("icc_profile")
+    return Picture(picture, notes + _notes(image), profile if _fits(profile, picture) else None, alpha)
 
 
 def _fits(profile: object, image: Image.Image) -> bool:
@@ -175,13 +204,18 @@ def _load_decoder(name: str) -> None:
 
 
 def _upright(image: Image.Image, opaque: Image.Image) -> Image.Image:
-    """`opaque` as the EXIF orientation of `image` turns it. Pillow has already turned a TIFF and then has no tag."""
+    """`opaque` as the EXIF orientation of `image` turns it."""
+    transposition = _transposition(image)
+    return opaque if transposition is None else opaque.transpose(transposition)
+
+
+def _transposition(image: Image.Image) -> Image.Transpose | None:
+    """What turns an image upright. Pillow turns a TIFF when it loads it, which then has no tag."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except _DECODE_ERRORS:  # damaged metadata around a good picture
-        return opaque
-    transposition = _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
-    return opaque if transposition is None else opaque.transpose(transposition)
+        return None
+    return _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
 
 
 def _notes(image: Image.Image) -> tuple[str, ...]:
@@ -310,6 +344,8 @@ def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float,
     To shrink, Pillow's Hamming filter: as sharp as its bicubic one, half as wide and so twice as fast. It has no
     quality when it enlarges; there the bicubic one serves (https://pillow.readthedocs.io, "Filters").
     """
+    if size == image.size and box == (0, 0, *size):
+        return image
     shrinks = box[2] - box[0] >= size[0] and box[3] - box[1] >= size[1]
     return image.resize(size, Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC, box=box)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from cnncli.fonts import MIN_TEXT_PX, font_of, typeface
 
-_GAP_PX = 12
+_GAP_PX, _SMALL_GAP_PX = 12, 4
+_NAME_PX = 180  # for a name beside its pictures
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
@@ -36,3 +37,38 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
         canvas.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
         draw.text((left + width / 2, top + height + caption / 2), name, _INK, font, anchor="mm")
     return canvas
+
+
+def class_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """A row for each class: its name, then its pictures. Many rows stand in several columns, about 4:3 in all.
+
+    The picture has mode `RGB`; names that are longer than a few words are cut.
+    """
+    pictures = [image for _, images in rows for image in images]
+    width, height = max(image.width for image in pictures), max(image.height for image in pictures)
+    font = font_of(typeface(frozenset("".join(name for name, _ in rows))), MIN_TEXT_PX)
+    names = [_cut(name, font, _NAME_PX) for name, _ in rows]
+    beside = math.ceil(max(font.getlength(name) for name in names)) + _GAP_PX
+    across = max(len(images) for _, images in rows)
+    step = (beside + across * (width + _SMALL_GAP_PX) + _GAP_PX, max(height, round(font.size * 1.3)) + _SMALL_GAP_PX)
+    columns = columns_for(len(rows), step)
+    each = math.ceil(len(rows) / columns)
+    columns = math.ceil(len(rows) / each)
+    canvas = Image.new("RGB", (columns * step[0] + _GAP_PX, each * step[1] + 2 * _GAP_PX), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for number, (name, (_, images)) in enumerate(zip(names, rows, strict=True)):
+        left, top = _GAP_PX + number // each * step[0], _GAP_PX + number % each * step[1]
+        draw.text((left, top + height / 2), name, _INK, font, anchor="lm")
+        for place, image in enumerate(images):
+            x = left + beside + place * (width + _SMALL_GAP_PX)
+            canvas.paste(image, (x + (width - image.width) // 2, top + (height - image.height) // 2))
+    return canvas
+
+
+def _cut(name: str, font: ImageFont.FreeTypeFont, width_px: int) -> str:
+    """As much of a name as fits, with dots where it was cut."""
+    if font.getlength(name) <= width_px:
+        return name
+    while font.getlength(name + "...") > width_px:
+        name = name[:-1]
+    return name + "..."

@@ -185,15 +185,14 @@ class _Search:
     def _folder(self, folder: Path) -> Iterator[Source]:
         passed_over: Counter[str] = Counter()
         found = False
-        for item in _walk(folder, self.recursive, self.results):
-            if isinstance(item, Path) and item.suffix.lower() not in EXTENSIONS and not _looks_like_image(item):
-                passed_over[item.suffix.lower() or "without extension"] += 1
+        for item in walk(folder, recursive=self.recursive, without=self.results):
+            if isinstance(item, Path) and not is_image(item):
+                passed_over[kind(item)] += 1
                 continue
             found = True
             yield Source(str(item), path=item) if isinstance(item, Path) else item
         if passed_over:
-            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(passed_over.items()))
-            self.notify(f"{folder}: passed over files in formats that are not read ({kinds})")
+            self.notify(f"{folder}: passed over files in formats that are not read ({counts(passed_over)})")
         if not found:
             yield Source(
                 str(folder),
@@ -207,14 +206,14 @@ def natural_order(name: str) -> tuple[str, str]:
     return re.sub(r"0*([0-9]+)", lambda digits: f"{len(digits[1]):04}{digits[1]}", name), name
 
 
-def _walk(folder: Path, recursive: bool, results: Path | None) -> Iterator[Path | Source]:
+def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -> Iterator[Path | Source]:
     """The files below a folder in natural order, without hidden ones and junk; a fault for what cannot be read.
 
-    Links to folders are followed, but no folder is read twice, and `results` only if it is `folder` itself.
+    Links to folders are followed, but no folder is read twice, and `without` only if it is `folder` itself.
     """
     seen: set[tuple[int, int]] = set()
-    if results is not None and not _same_folder(results, folder):
-        _new_names(str(results), seen)
+    if without is not None and not _same_folder(without, folder):
+        _is_new(str(without), seen)
     waiting = [str(folder)]  # next one last
     while waiting:
         path = waiting.pop()
@@ -222,11 +221,11 @@ def _walk(folder: Path, recursive: bool, results: Path | None) -> Iterator[Path 
             yield Path(path)
         elif recursive or path == str(folder):
             try:
-                names = _new_names(path, seen)
+                names = visible_names(path) if _is_new(path, seen) else []
             except OSError as problem:
-                yield Source(path, fault=f"this folder cannot be read ({_reason(problem)})")
+                yield Source(path, fault=unreadable(problem))
                 continue
-            waiting += (os.path.join(path, name) for name in names)  # noqa: PTH118 - a string is smaller than a Path
+            waiting += (os.path.join(path, name) for name in reversed(names))  # noqa: PTH118 - smaller than a Path
 
 
 def _is_inside(path: str, folder: Path) -> bool:
@@ -240,14 +239,25 @@ def _same_folder(one: Path, other: Path) -> bool:
     return False
 
 
-def _new_names(folder: str, seen: set[tuple[int, int]]) -> list[str]:
-    """The names in a folder, last one first; none if the folder was seen before, by whatever path."""
+def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not seen before, by whatever path; now it was."""
     status = os.stat(folder)  # noqa: PTH116
-    if (status.st_dev, status.st_ino) in seen:
-        return []
-    seen.add((status.st_dev, status.st_ino))
+    identity = (status.st_dev, status.st_ino)
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
+
+
+def visible_names(folder: str | Path) -> list[str]:
+    """The names in a folder in natural order, without hidden ones and junk. Raises OSError."""
     names = [name for name in os.listdir(folder) if not name.startswith(".") and name not in _JUNK]  # noqa: PTH208
-    return sorted(names, key=natural_order, reverse=True)
+    return sorted(names, key=natural_order)
+
+
+def unreadable(problem: OSError) -> str:
+    """What is said of a folder whose names cannot be had."""
+    return f"this folder cannot be read ({_reason(problem)})"
 
 
 def _glob(pattern: str) -> Iterator[str]:
@@ -277,8 +287,22 @@ def _folders(base: str) -> Iterator[str]:
             waiting += (f"{folder}{entry.name}/" for entry in below if not entry.name.startswith("."))
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file is taken for an image: by its extension or, if that is unknown, by how it begins."""
+    return path.suffix.lower() in EXTENSIONS or _looks_like_image(path)
+
+
+def kind(path: Path) -> str:
+    """What a file that is no image is counted under."""
+    return path.suffix.lower() or "without extension"
+
+
+def counts(kinds: Counter[str]) -> str:
+    """Files by kind as text: `2 .txt, 1 without extension`."""
+    return ", ".join(f"{number} {of_kind}" for of_kind, number in sorted(kinds.items()))
+
+
 def _looks_like_image(path: Path) -> bool:
-    """Whether a file with an unknown extension begins like an image."""
     try:
         with _open_regular_file(path) as file:
             return sniff(file.read(64)) is not None

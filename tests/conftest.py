@@ -30,7 +30,8 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.mktemp("caches")
     monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))
     monkeypatch.setenv("CNNCLI_CACHE", str(folder / "cnncli"))
-    monkeypatch.setenv("CNNCLI_WEIGHTS_MIRROR", "http://127.0.0.1:9")  # the discard port: nobody listens
+    for name in ("CNNCLI_WEIGHTS_MIRROR", "CNNCLI_DATA_MIRROR"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # the discard port: nobody listens
     proxies = [f"{kind}_proxy" for kind in ("http", "https", "all", "no")]
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", *proxies, *map(str.upper, proxies)):
         monkeypatch.delenv(name, raising=False)

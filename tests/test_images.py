@@ -22,7 +22,7 @@ from PIL import EpsImagePlugin, Image, ImageCms, ImageDraw, ImageFile, JpegImage
 from cnncli.annotate import annotated
 from cnncli.backbones import InputSpec
 from cnncli.errors import ImageError
-from cnncli.images import MAX_PIXELS, PADDING, Picture, network_input, read, sniff
+from cnncli.images import MAX_PIXELS, PADDING, Header, Picture, network_input, probe, read, sniff
 from cnncli.sources import Source
 
 SIDE = 224  # of the networks that the reduced decoding is measured with
@@ -500,14 +500,51 @@ def test_reader_turns_a_heic_picture_once(orientation: int, quadrants: Image.Ima
     assert_quadrants(read(source(content)).image)
 
 
-@every_orientation
-@pytest.mark.parametrize("form", ["PNG", "WEBP"])
-def test_reader_turns_the_picture_as_xmp_says(form: str, orientation: int, quadrants: Image.Image) -> None:
+def with_xmp(image: Image.Image, form: str, orientation: int) -> bytes:
     xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="{orientation}"/></x:xmpmeta>'
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", xmp)
-    options = {"pnginfo": info} if form == "PNG" else {"xmp": xmp.encode()}
-    assert_quadrants(read(source(encoded(stored(quadrants, orientation), form, **options))).image)
+    options = {"PNG": {"pnginfo": info}, "WEBP": {"xmp": xmp.encode()}, "TIFF": {"tiffinfo": {700: xmp.encode()}}}
+    return encoded(image, form, **options[form])
+
+
+@every_orientation
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
+def test_reader_turns_the_picture_as_xmp_says(form: str, orientation: int, quadrants: Image.Image) -> None:
+    assert_quadrants(read(source(with_xmp(stored(quadrants, orientation), form, orientation))).image)
+
+
+@every_orientation
+@pytest.mark.parametrize("form", ["JPEG", "TIFF", "PNG", "WEBP", "AVIF"])
+def test_header_has_the_size_that_is_displayed(form: str, orientation: int, quadrants: Image.Image) -> None:
+    image = stored(quadrants, orientation)
+    assert probe(source(encoded(image, form, exif=exif(orientation)))) == Header(100, 60, gray=False)
+    if form in ("PNG", "WEBP", "TIFF"):
+        assert probe(source(with_xmp(image, form, orientation))) == Header(100, 60, gray=False)
+
+
+def test_header_finds_an_orientation_behind_the_pixels_of_a_png(quadrants: Image.Image) -> None:
+    content = encoded(stored(quadrants, 6), "PNG", exif=exif(6))
+    begin = content.index(b"eXIf") - 4
+    end = begin + 12 + int.from_bytes(content[begin : begin + 4], "big")
+    late = content[:begin] + content[end:-12] + content[begin:end] + content[-12:]  # IEND is 12 bytes long
+    assert probe(source(late)) == Header(100, 60, gray=False)
+    assert_quadrants(read(source(late)).image)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I", "F", "P", "RGB", "RGBA", "CMYK"])
+def test_header_tells_grey_from_colour(mode: str) -> None:
+    content = encoded(Image.new(mode, (3, 2)), "TIFF")
+    assert probe(source(content)) == Header(3, 2, gray=mode in ("1", "L", "LA", "I;16", "I", "F"))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", encoded(Image.new("RGB", (9, 9)), "PNG")[:20]])
+def test_header_fails_as_the_picture_does(content: bytes) -> None:
+    with pytest.raises(ImageError) as of_read:
+        read(source(content))
+    with pytest.raises(ImageError) as of_probe:
+        probe(source(content))
+    assert str(of_probe.value) == str(of_read.value)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])

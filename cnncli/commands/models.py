@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from cnncli import console
 from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
+from cnncli.commands.batch import each
 from cnncli.commands.options import common_options, complete_model, complete_network
-from cnncli.errors import CnncliError, ExitCode, outcome
+from cnncli.errors import ExitCode, outcome
 from cnncli.inference.adoption import INPUT_RANGES
 from cnncli.text import printable
 
 if TYPE_CHECKING:
     from cnncli.inference.inventory import Check
-
-T = TypeVar("T")
 
 _CLASSES_ON_A_TERMINAL = 20  # of 1000, which would scroll the card away
 
@@ -111,7 +109,7 @@ def pull(names: tuple[str, ...], offline: bool) -> ExitCode:
             ready = open_model(ModelRequest(row.name, offline=offline), notify=console.note, progress=downloaded)
         console.note(f"{ready.name}: ready")
 
-    return _each(names, _row, one)
+    return each(names, _row, one)
 
 
 @models.command()
@@ -130,7 +128,7 @@ def path(names: tuple[str, ...]) -> ExitCode:
         if not row.weights_path.is_file():
             console.note(f"{row.name}: not there yet; 'cnncli models pull {row.name}' fetches it")
 
-    return _each(names, _row, one)
+    return each(names, _row, one)
 
 
 @models.command()
@@ -190,7 +188,7 @@ def remove(names: tuple[str, ...], compiled_only: bool) -> ExitCode:
         if not removed:
             console.note(f"{name}: nothing to remove")
 
-    return _each(names, str, one)
+    return each(names, str, one)
 
 
 @models.command()
@@ -227,19 +225,3 @@ def _row(name: str) -> Backbone:
     from cnncli.inference.locate import pretrained
 
     return pretrained(name)
-
-
-def _each(names: Iterable[str], find: Callable[[str], T], action: Callable[[T], Any]) -> ExitCode:
-    """Does `action` for each name; a failure is said and the rest go on."""
-    good = bad = 0
-    for name in names:
-        try:
-            action(find(name))
-            good += 1
-        except CnncliError as problem:
-            console.error(str(problem))
-            bad += 1
-        except OSError as problem:
-            console.error(f"{problem.filename or name}: {problem.strerror}")
-            bad += 1
-    return outcome(good, bad)

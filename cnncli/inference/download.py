@@ -31,6 +31,7 @@ class Wanted:
     """What is to be fetched, and how to tell early that something else comes."""
 
     url: str
+    kind: str  # "an HDF5 weights file"
     signature: bytes  # its first bytes
     limit_bytes: int  # more than this is not taken
 
@@ -102,7 +103,7 @@ class _Transfer:
     def _take(self, block: bytes, total: int | None) -> None:
         signature = self._wanted.signature[: len(block)]
         if self._file.tell() == 0 and not block.startswith(signature):
-            raise DownloadError(_foreign_content(block))
+            raise DownloadError(_foreign_content(block, self._wanted.kind))
         self._check_size(self._file.tell() + len(block))
         self._file.write(block)
         self.flowed = True
@@ -131,9 +132,9 @@ def _total_bytes(answer: requests.Response, start: int) -> int | None:
     return start + int(length) if length.isdigit() and "Content-Encoding" not in answer.headers else None
 
 
-def _foreign_content(block: bytes) -> str:
+def _foreign_content(block: bytes, wanted: str) -> str:
     kind = "an HTML page (a login page of the network?)" if block.lstrip()[:1] == b"<" else "something else"
-    return f"the server sent {kind} instead of an HDF5 weights file"
+    return f"the server sent {kind} instead of {wanted}"
 
 
 def _may_pass(problem: requests.RequestException) -> bool:

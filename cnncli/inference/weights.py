@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from cnncli.backbones import Backbone
 from cnncli.errors import ModelError, WeightsUnavailableError
-from cnncli.files import digests, remove_leftovers, replacing
-from cnncli.inference import cache
-from cnncli.inference.download import DownloadError, Progress, Wanted, fetch
-
-Notify = Callable[[str], None]
+from cnncli.inference import cache, official
+from cnncli.inference.download import Progress
+from cnncli.inference.official import Notify, OfficialFile, examine_hash, known_hash_fault
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MODEST_LINE = 20e6 / 8  # bytes per second of a 20 Mbit/s line, for the announced wait
-# A file is 0.3 % (ResNet50) to 11 % (MobileNet 0.25) larger than its numbers.
-_NEEDED = 1.1  # of disk space
-_ALLOWED, _ALLOWED_EXTRA_BYTES = 1.5, 1_000_000  # of a download: a server that sends more sends something else
 
 
 def cached(row: Backbone) -> bool:
@@ -33,25 +24,15 @@ def examine(row: Backbone, path: Path) -> str | None:
 
     Compared is the published hash or, where Keras publishes none, structure, values and number of the weights.
     """
-    if row.digest is None:
-        return _content_fault(row, path)
-    return _hash_fault(row, digests(path, row.digest.split(":")[0]))
+    return _content_fault(row, path) if row.digest is None else examine_hash(row.digest)(path)
 
 
 def fault(row: Backbone, path: Path) -> str | None:
     """The same as `examine`, looked up as long as the file has not changed."""
     if row.digest is not None:
-        hashes = cache.hashes(path)
-        return _hash_fault(row, {"md5": hashes.md5, "sha256": hashes.sha256})
+        return known_hash_fault(row.digest)(path)
     known = cache.remembered(path, f"weights of {row.name}", lambda: {"fault": _content_fault(row, path) or ""})
     return known["fault"] or None
-
-
-def _hash_fault(row: Backbone, actual: dict[str, str]) -> str | None:
-    algorithm, expected = str(row.digest).split(":")
-    if actual[algorithm] == expected:
-        return None
-    return f"its {algorithm} is {actual[algorithm]}, expected is the published {expected}"
 
 
 def _content_fault(row: Backbone, path: Path) -> str | None:
@@ -71,76 +52,22 @@ def obtain(row: Backbone, *, offline: bool, notify: Notify, progress: Progress) 
 
     Raises WeightsUnavailableError, saying why and how to get the file by hand, if it is neither cached nor to be had.
     """
-    path = row.weights_path
-    damage = fault(row, path) if cached(row) else None
-    if cached(row) and damage is None:
-        return path
-    if offline:
-        raise WeightsUnavailableError(_by_hand(row, damage, "were not fetched: --offline was given"))
-    if damage is not None:
-        notify(f"{path}: damaged: {damage}; fetching it again")
-    try:
-        _fetch_once(row, path, notify, progress)
-    except DownloadError as problem:
-        raise WeightsUnavailableError(_by_hand(row, damage, f"could not be fetched: {problem}")) from problem
-    return path
+    return official.obtain(_official(row), offline=offline, notify=notify, progress=progress)
 
 
-def _fetch_once(row: Backbone, path: Path, notify: Notify, progress: Progress) -> None:
-    """Downloads the weights unless another process has just done so."""
-    cache.writable(path.parent, "KERAS_HOME")
-    waiting_for = f"another cnncli is downloading {row.name}; waiting for it"
-    with cache.lock(str(path.resolve()), notify=notify, waiting_for=waiting_for) as work:
-        if cached(row) and fault(row, path) is None:
-            return
-        if work.held:
-            remove_leftovers(path)
-        _announce(row, path, notify)
-
-        def report(completed: int, total: int | None) -> None:
-            work.beat()
-            progress(completed, total)
-
-        _download(row, path, report)
-
-
-def _announce(row: Backbone, path: Path, notify: Notify) -> None:
-    free, needed = shutil.disk_usage(path.parent).free, row.weights_bytes * _NEEDED
-    if free < needed:
-        raise DownloadError(f"the disk has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed")
-    megabytes, seconds = row.weights_bytes / 1e6, row.weights_bytes / _MODEST_LINE
-    wait = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    notify(
-        f"Downloading the {row.name} weights, once: about {megabytes:.0f} MB, {wait} at 20 Mbit/s\n"
-        f"  from {row.url}\n  to   {path}"
-    )
-
-
-def _download(row: Backbone, path: Path, progress: Progress) -> None:
-    """Whatever goes wrong, nothing incomplete or unchecked gets the final name."""
-    limit_bytes = int(row.weights_bytes * _ALLOWED) + _ALLOWED_EXTRA_BYTES
-    try:
-        with replacing(path) as file:
-            fetch(Wanted(row.url, HDF5_SIGNATURE, limit_bytes), file, progress)
-            _check_download(row, file)
-    except OSError as problem:
-        raise DownloadError(problem.strerror or str(problem)) from problem
-
-
-def _check_download(row: Backbone, file: BinaryIO) -> None:
-    file.flush()
-    wrong = examine(row, Path(file.name))
-    if wrong is not None:
-        raise DownloadError(f"the server sent a wrong or damaged file: {wrong}")
-
-
-def _by_hand(row: Backbone, damage: str | None, why: str) -> str:
-    state, found = ("not on this machine", "") if damage is None else ("damaged", f"  Damage: {damage}\n")
-    return (
-        f"the weights of {row.name} are {state} and {why}.\n{found}"
-        f"  With a network: cnncli models pull {row.name}\n"
-        f"  By hand: save {row.url}\n"
-        f"       as  {row.weights_path}"
+def _official(row: Backbone) -> OfficialFile:
+    return OfficialFile(
+        name=row.name,
+        what="weights",
+        url=row.url,
+        path=row.weights_path,
+        kind="an HDF5 weights file",
+        signature=HDF5_SIGNATURE,
+        size_bytes=row.weights_bytes,
+        examine=lambda path: examine(row, path),
+        fault=lambda path: fault(row, path),
+        pull="cnncli models pull",
+        unavailable=WeightsUnavailableError,
     )
 
 

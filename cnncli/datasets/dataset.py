@@ -1,0 +1,45 @@
+"""What a data set is: classes in order, and labelled images in splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cnncli.backbones import ImageClass
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLIT_NAMES: dict[str, Split] = {  # what folders and manifests call them, in small letters
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled image: a file, or an array of a published data set."""
+
+    name: str  # as the user sees it
+    label: int  # index of its class
+    path: Path | None = None
+    pixels: npt.NDArray[np.uint8] | None = None  # `(height, width)` or `(height, width, 3)`, where there is no file
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Labelled images by split. A data set that is not split has everything in `train`."""
+
+    name: str  # DATA as the user gave it
+    classes: tuple[ImageClass, ...]
+    splits: dict[Split, tuple[Example, ...]]
+    notes: tuple[str, ...] = ()  # what was passed over, for the user
