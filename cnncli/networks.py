@@ -76,6 +76,11 @@ def stack(name: str, shape: Shape, layers: Sequence[Layer]) -> Network:
     return Network(name, tuple(nodes))
 
 
+def _conv_bn(padding: str, *filters: int) -> str:
+    """Convolutions of 3x3, each with batch normalisation, which makes a bias useless, and ReLU."""
+    return " ".join(f"conv:{count}:3:{padding}:nobias bn relu" for count in filters)
+
+
 @dataclass(frozen=True, slots=True)
 class NamedNet:
     """A network without branches that has a name. Its last layer is `dense:classes`."""
@@ -118,6 +123,19 @@ NAMED_NETS: dict[str, NamedNet] = {
             "conv:32:3:same:relu conv:32:3:relu pool:2 conv:64:3:same:relu conv:64:3:relu pool:2 flatten "
             "dense:256:relu dropout:0.5 dense:128:relu dropout:0.5", 10,
             "four convolutions and two hidden layers with dropout",
+        ),
+        NamedNet(
+            "digits", (28, 28, 1),
+            f"{_conv_bn('valid', 32, 32)} pool:2 {_conv_bn('valid', 64, 64)} pool:2 dropout:0.3 "
+            "flatten dense:128:nobias bn relu dropout:0.3", 10,
+            "pairs of 3x3 convolutions as in VGG (arXiv:1409.1556) with batch normalisation (arXiv:1502.03167)",
+        ),
+        NamedNet(
+            "compact", (32, 32, 3),
+            f"{_conv_bn('same', 32, 32)} pool:2 {_conv_bn('same', 64, 64)} pool:2 "
+            f"{_conv_bn('same', 128, 128)} pool:2 {_conv_bn('same', 256, 256)} gap dropout:0.3", 10,
+            "for photos of any size from 32 pixels: VGG's pairs of 3x3 convolutions (arXiv:1409.1556) with batch "
+            "normalisation (arXiv:1502.03167), and global average pooling (arXiv:1312.4400) in place of large layers",
         ),
         NamedNet("alexnet", (227, 227, 3), _ALEXNET.format(""), 1000, _KRIZHEVSKY),
         NamedNet("alexnet-grouped", (227, 227, 3), _ALEXNET.format(":g2"), 1000, _KRIZHEVSKY + "; on two GPUs"),

@@ -95,15 +95,19 @@ def in_keras(layer: Layer) -> list[Any]:
     layers = keras.layers
     if layer.kind == "conv":
         padding = "same" if layer.padding == "same" else "valid"
-        made = layers.Conv2D(layer.units, layer.kernel[0], layer.stride[0], padding, groups=layer.groups)
+        bias = {"use_bias": layer.bias}
+        made = layers.Conv2D(layer.units, layer.kernel[0], layer.stride[0], padding, groups=layer.groups, **bias)
         if isinstance(layer.padding, str):
             return [made]
         return [layers.ZeroPadding2D(layer.padding[0][0]), made]
     if layer.kind == "pool":
         return [layers.MaxPooling2D(layer.kernel[0], layer.stride[0])]
     if layer.kind == "dense":
-        return [layers.Dense(layer.units)]
-    return [layers.Flatten() if layer.kind == "flatten" else layers.Dropout(float(layer.rate))]
+        return [layers.Dense(layer.units, use_bias=layer.bias)]
+    if layer.kind == "dropout":
+        return [layers.Dropout(float(layer.rate))]
+    others = {"flatten": "Flatten", "bn": "BatchNormalization", "relu": "ReLU", "gap": "GlobalAveragePooling2D"}
+    return [getattr(layers, others[layer.kind])()]
 
 
 @pytest.mark.parametrize(

@@ -27,20 +27,18 @@ def build(row: Backbone, weights: Path | None = None) -> Any:
     The model maps `(batch, height, width, 3)` to `(batch, 1000)`. Raises ModelError if the weights are of another
     network or damaged.
     """
-    core = _core(row)
+    core = application(row, input_shape=(row.input_px, row.input_px, 3))
     if weights is not None:
         load_official_weights(core, weights, row)
     pixels = keras.Input((row.input_px, row.input_px, 3), name="pixels")
-    x = normalise(pixels, row.normalisation)
-    outputs = _efficientnet(core, x) if row.module == "efficientnet" else core(x)
-    return keras.Model(pixels, outputs, name=row.name)
+    return keras.Model(pixels, core(normalise(pixels, row.normalisation)), name=row.name)
 
 
-def _core(row: Backbone) -> Any:
-    """The network as Keras Applications builds it, without weights."""
+def application(row: Backbone, **settings: Any) -> Any:
+    """The network as Keras Applications builds it, for pixels that are normalised, without weights."""
     width = {} if row.alpha is None else {"alpha": row.alpha}
-    function = getattr(keras.applications, row.function)
-    return function(weights=None, input_shape=(row.input_px, row.input_px, 3), **width)
+    network = getattr(keras.applications, row.function)(weights=None, **width, **settings)
+    return _divided_again(network) if row.module == "efficientnet" else network
 
 
 def normalise(pixels: Any, normalisation: Normalisation) -> Any:
@@ -57,18 +55,19 @@ def normalise(pixels: Any, normalisation: Normalisation) -> Any:
     return pixels
 
 
-def _efficientnet(core: Any, pixels: Any) -> Any:
+def _divided_again(efficientnet: Any) -> Any:
     """EfficientNet with the second division that Keras adds only for `weights="imagenet"`.
 
     Its authors divide by the standard deviation twice over (https://github.com/tensorflow/tensorflow/issues/49930),
     and the published weights expect it.
     """
-    stem = core.get_layer("stem_conv_pad")
-    x = pixels
-    for layer in core.layers[1 : core.layers.index(stem)]:  # its own rescaling and normalisation
-        x = layer(x)
-    x = keras.layers.Rescaling([1 / std**0.5 for std in _STD_RGB])(x)
-    return keras.Model(stem.input, core.output)(x)
+    divide = keras.layers.Rescaling([1 / std**0.5 for std in _STD_RGB])
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        output = layer(*args, **kwargs)
+        return divide(output) if isinstance(layer, keras.layers.Normalization) else output
+
+    return keras.models.clone_model(efficientnet, clone_function=lambda layer: layer, call_function=call)
 
 
 def load_official_weights(core: Any, path: Path, row: Backbone) -> None:

@@ -137,6 +137,14 @@ def _count(model: Any) -> str:
     return f"{len(model.inputs or ())} inputs and {len(model.outputs or ())} outputs"
 
 
+def save_carded(model: Any, card: ModelCard, path: Path) -> None:
+    """Writes a network with its card, atomically. Raises OSError."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "model.keras"
+        model.save(temporary)
+        write_keras(temporary, card, path)
+
+
 def adopt_keras(adoption: Adoption) -> str:
     """Writes the foreign network with its normalisation inside, and a softmax where it ends in logits.
 
@@ -161,10 +169,7 @@ def adopt_keras(adoption: Adoption) -> str:
     spec = InputSpec(height, width, "gray" if channels == 1 else "rgb", adoption.resize)
     made_from = f"adopted from {adoption.path.name}"
     card = ModelCard(adoption.output.stem, adoption.classes, spec, description=made_from, versions=versions())
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder) / "model.keras"
-        keras.Model(pixels, scores, name="adopted").save(temporary)
-        write_keras(temporary, card, adoption.output)
+    save_carded(keras.Model(pixels, scores, name="adopted"), card, adoption.output)
     return "its scores are probabilities" if probabilities else "its scores were logits; a softmax was appended"
 
 
