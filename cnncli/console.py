@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from cnncli.text import escaped, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 _LITERAL = "cnncli.literal"  # name of the encoding error handler below
 
@@ -116,12 +117,53 @@ def progress(description: str, *, unit: str, count: Callable[[], int | None] | N
         bar.stop()
 
 
+@contextlib.contextmanager
+def foot(draw: Callable[[int], RenderableType]) -> Iterator[Callable[[Text], None] | None]:
+    """Keeps what `draw(width)` makes at the foot of the screen, four times a second; all else is printed above it.
+
+    Yields what prints a text above it, or None where stderr is no terminal or the user wants quiet: then there is no
+    foot, and Rich is not imported.
+    """
+    if settings.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.live import Live
+
+    global _live
+    screen = _live = _shared_screen()
+    live = Live(
+        console=screen,
+        get_renderable=lambda: draw(screen.width),
+        refresh_per_second=4,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+    def print_above(text: Text) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone; the work goes on
+            screen.print(text, soft_wrap=True)
+
+    live.start()
+    try:
+        yield print_above
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            live.stop()
+        _live = None
+
+
+def _shared_screen() -> Console:
+    """The console of what is drawn while results may be written: one screen has one console."""
+    return _console(sys.stdout if sys.stdout.isatty() else sys.stderr)
+
+
 class _Bar:
     DELAY_S = 0.5  # quicker work needs no bar
 
     def __init__(self, description: str, unit: str, count: Callable[[], int | None] | None) -> None:
         self._description, self._unit, self._count = description, unit, count
-        self._wanted = not settings.quiet and sys.stderr.isatty()
+        self._wanted = not settings.quiet and sys.stderr.isatty() and _live is None  # there is room for one
         self._begin = time.monotonic()
         self._total: int | None = None
         self._progress: Any = None
@@ -137,8 +179,7 @@ class _Bar:
         from rich import progress as rich
 
         global _live
-        stream = sys.stdout if sys.stdout.isatty() else sys.stderr  # one screen has one console
-        _live = _console(stream)
+        _live = _shared_screen()
         amount = rich.DownloadColumn() if self._unit == "bytes" else rich.MofNCompleteColumn()
         columns = (rich.TextColumn(self._description, markup=False), rich.BarColumn(), amount, _rate_column(self._unit))
         left = rich.TimeRemainingColumn(compact=True, elapsed_when_finished=True)
