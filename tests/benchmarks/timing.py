@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,20 +27,45 @@ class Measured:
 
 
 def run(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> Measured:
-    """Runs a command with its output thrown away; raises if it fails."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        [str(word) for word in command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=_as_installed() | (environment or {}),
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - begin
-    if code := os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"exit code {code}: {' '.join(map(str, command))}")
+    """Runs a command with its output thrown away; raises with what it said on stderr if it fails."""
+    with tempfile.TemporaryFile() as said:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=_as_installed() | (environment or {}),
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begin
+        if code := os.waitstatus_to_exitcode(status):
+            said.seek(0)
+            raise SystemExit(f"exit code {code}: {' '.join(map(str, command))}\n{said.read().decode(errors='replace')}")
     unit = 1e6 if sys.platform == "darwin" else 1e3  # ru_maxrss is in bytes there, in kilobytes here
     return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+
+
+def epoch_seconds(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> list[float]:
+    """Runs a command that writes a line `1/10 ...` on stderr after each epoch; how long each took by this clock.
+
+    The first epoch has all in it that comes before. Raises if the command fails.
+    """
+    times, lines = [time.perf_counter()], []
+    with subprocess.Popen(
+        [str(word) for word in command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_as_installed() | (environment or {}),
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if re.match(r"\s*\d+/\d+\b", line):
+                times.append(time.perf_counter())
+    if process.returncode:
+        raise SystemExit(f"exit code {process.returncode}: {' '.join(map(str, command))}\n{''.join(lines)}")
+    return [end - begin for begin, end in itertools.pairwise(times)]
 
 
 def _as_installed() -> dict[str, str]:
@@ -60,9 +88,14 @@ def compare(
     *,
     runs: int,
     environment: dict[str, str] | None = None,
+    warm_up: bool = True,
 ) -> float:
-    """Runs both commands `runs` times in turn after one warm-up each; prints medians and returns theirs / ours."""
-    run(ours, environment), run(theirs, environment)
+    """Runs both commands `runs` times in turn; prints medians and returns theirs / ours.
+
+    Before, each runs once as a warm-up; without `warm_up`, which is for commands that take minutes, none does.
+    """
+    if warm_up:
+        run(ours, environment), run(theirs, environment)
     pairs = [(run(ours, environment), run(theirs, environment)) for _ in range(runs)]
     ratios = sorted(b.wall_s / a.wall_s for a, b in pairs)
     print(f"{title} ({runs} pairs; {machine()})")
