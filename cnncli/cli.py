@@ -22,8 +22,10 @@ from cnncli.errors import CnncliError, ExitCode, TerminatedError
 # name -> (module.attribute, one line for --help): the modules are imported only when their command runs
 COMMANDS = {
     "predict": ("cnncli.commands.predict:predict", "Name what is in photos."),
+    "train": ("cnncli.commands.train:train", "Train a classifier on a folder of photos."),
     "shapes": ("cnncli.commands.shapes:shapes", "Work out what a layer or network does to sizes, and explain it."),
     "filter": ("cnncli.commands.filter:filter_", "Run convolution kernels over photos and matrices."),
+    "data": ("cnncli.commands.data:data", "List, fetch, show, check and split data sets."),
     "models": ("cnncli.commands.models:models", "List, fetch, check and describe models."),
 }
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnncli.formats import INVENTORY_COLUMNS, inventory_rows
-from cnncli.text import printable
+from cnncli.text import duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cnncli.inference.inventory import Holding
     from cnncli.inference.pipeline import Result
     from cnncli.layertable import Cells
+    from cnncli.learning.plan import Plan
     from cnncli.tracing import Trace
 
 _WIDE_COLUMNS = 64
@@ -156,9 +157,43 @@ def solution_table(rows: list[Cells]) -> RenderableType:
     return table
 
 
+def named_figures(heads: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1) -> RenderableType:
+    """Rows that begin with names, which are folded where they are long, and go on with figures."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for number, head in enumerate(heads):
+        is_name = number < num_names
+        table.add_column(
+            Text(head, style="bold"), justify="left" if is_name else "right", overflow="fold", no_wrap=not is_name
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
+
+
 def _figures(heads: Sequence[str]) -> Table:
     """A table of figures, to be read from the right."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for head in heads:
         table.add_column(Text(head, style="bold"), justify="right", overflow="fold")
+    return table
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """What `train --plan` shows."""
+    height, width, channels = plan.input
+    rows = (
+        ("network", printable(plan.network)),
+        ("input", f"{height}x{width}x{channels}"),
+        ("classes", f"{plan.classes:,}"),
+        ("parameters", f"{plan.parameters:,}, {plan.trainable:,} of them trained"),
+        ("images", f"{plan.images:,} train"),
+        ("steps", f"{plan.steps_per_epoch:,} an epoch, {plan.epochs} epochs"),
+        ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB at its peak"),
+        ("time", f"about {duration(plan.seconds)} on this machine, reading the images not counted"),
+    )
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(name, Text(text))
     return table

@@ -19,3 +19,11 @@ def escaped(character: str) -> str:
 
 def _is_byte(character: str) -> bool:
     return "\udc80" <= character <= "\udcff"  # how Python decodes a byte that is not UTF-8 (PEP 383)
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `12 min` or `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -34,6 +34,10 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["--help"],
         ["--version"],
         ["predict", "--help"],
+        ["train", "--help"],
+        ["train"],
+        ["train", "photos", "--net", "lenett"],
+        ["train", "photos", "--output", "/proc/run"],
         ["models", "--help"],
         ["models", "list"],
         ["models", "path", "resnet50"],
@@ -47,6 +51,11 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["filter", "--list"],
         ["filter", "--matrix", "course:x7", "--kernel", "cross", "--steps", "--expect", "3 4 2"],
         ["filter", "--matrix", "course:pool4", "--pool", "avg:2"],
+        ["data", "--help"],
+        ["data", "list"],
+        ["data", "list", "--format", "json"],
+        ["data", "show", "malaria"],
+        ["data", "pull", "nonsense"],
         ["predict", "--no-such-option"],
         ["no-such-command"],
     ],
@@ -61,6 +70,20 @@ def test_predict_with_a_compiled_model_imports_neither_tensorflow_nor_keras_nor_
     Image.new("RGB", (40, 30), (250, 0, 0)).save(image)
     assert imported("predict", image, "--model", flat_model)[0] == 0  # compiles
     assert imported("predict", image, "--model", flat_model) == (0, {"numpy", "PIL", "ai_edge_litert"})
+
+
+@pytest.mark.parametrize("args", [["show", "--no-sheet"], ["check"], ["split", "-o", "split.csv", "--test", "0"]])
+def test_data_commands_never_import_tensorflow(args: list[str], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("a/1.png", "a/2.png", "b/1.png", "b/2.png")):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(Path("photos", name))
+    assert imported("data", args[0], "photos", *args[1:]) == (0, {"numpy", "PIL"})
+
+
+def test_train_refuses_a_run_that_exists_before_it_imports_anything_slow(tmp_path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    assert imported("train", "photos", "--output", tmp_path) == (1, {"filelock"})
 
 
 def test_shapes_of_a_model_file_imports_nothing_heavy(flat_model) -> None:
@@ -79,7 +102,7 @@ def test_only_learning_imports_tensorflow_and_keras() -> None:
 
 def test_library_imports_neither_click_nor_rich() -> None:
     package = Path(__file__).parent.parent / "cnncli"
-    edge = {package / name for name in ("cli.py", "console.py", "tables.py", "__main__.py")}
+    edge = {package / name for name in ("cli.py", "console.py", "tables.py", "training_display.py", "__main__.py")}
     library = [path for path in package.rglob("*.py") if path.parent.name != "commands" and path not in edge]
     lines = [line.strip() for path in library for line in path.read_text().splitlines()]
     arrows = (

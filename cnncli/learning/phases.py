@@ -1,0 +1,284 @@
+"""What a run trains, in phases: a network from scratch; or a head on a frozen backbone, then some of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from cnncli import augmentations, balance, networks
+from cnncli.backbones import BACKBONES, Backbone, InputSpec
+from cnncli.errors import TrainingError
+from cnncli.grammar import parse
+from cnncli.layers import Layer
+from cnncli.learning import augment, keras, trunks
+from cnncli.learning.checkpoints import Array, assign, values_of
+from cnncli.learning.networks import Precision, at_size, build, float32_twin
+from cnncli.learning.prepared import Prepared
+from cnncli.learning.steps import Evaluation, Objective
+from cnncli.learning.training import Batches, Phase, outputs
+from cnncli.schedules import Schedule, ScheduleName
+from cnncli.settings import FINE_TUNE_RATE, Settings
+
+# The courses' optimisers as Keras has them. Momentum: Nesterov's, as in Sutskever et al. 2013.
+_OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": lambda **options: keras.optimizers.SGD(momentum=0.9, nesterov=True, **options),
+}
+_UNDECAYED = ["bias", "gamma", "beta"]
+# Progressive size (Tan & Le, EfficientNetV2, arXiv 2104.00298): the side as a part of the whole, by thirds of a run.
+_SIDES = (0.5, 0.75, 1.0)
+_SMALLEST_PX = 16
+
+
+def layers_of(net: str, classes: int, dropout: float) -> list[Layer]:
+    """The layers of a named net or of the grammar for `classes` classes. Raises GrammarError."""
+    named = networks.NAMED_NETS.get(net)
+    layers = parse([net, f"dense:{classes}:softmax"]) if named is None else named.layers(classes)
+    extra = [Layer("dropout", rate=str(dropout))] if dropout else []
+    return [*layers[:-1], *extra, layers[-1]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all phases of a run share."""
+
+    settings: Settings
+    data: Prepared
+
+    @cached_property
+    def augmentations(self) -> tuple[str, ...]:
+        """The augmentations by name."""
+        spec = self.data.spec
+        return augmentations.parse(self.settings.augment, spec.color == "gray", spec.height)
+
+    @cached_property
+    def class_weights(self) -> tuple[float, ...] | None:
+        """A weight for each class, in their order."""
+        if self.settings.class_weights is None:
+            return None
+        labels = self.data.train.labels[self.data.train.rows].tolist()
+        return tuple(balance.class_weights(labels, self.settings.class_weights, self.data.classes))
+
+    def check(self) -> None:
+        """Raises CnncliError for settings that do not go with the data, before anything slow begins."""
+        settings = self.settings
+        self.schedule(settings.epochs, settings.rate)
+        if settings.fine_tune:
+            self.schedule(settings.fine_tune_epochs, settings.rate)
+        if self.data.val is None and (settings.patience or settings.schedule == "plateau"):
+            option = "--patience" if settings.patience else "--schedule plateau"
+            raise TrainingError(f"{option} needs validation: give --val-split above 0, or data with a split for it")
+        _ = self.augmentations, self.class_weights
+
+    def steps(self, epochs: int) -> int:
+        return epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.data.train.rows) // self.settings.batch_size)
+
+    def optimizer(self, model: Any) -> Any:
+        settings = self.settings
+        decay = (
+            {"weight_decay": settings.weight_decay} if settings.weight_decay or settings.optimizer == "adamw" else {}
+        )
+        made = _OPTIMIZERS[settings.optimizer](learning_rate=settings.rate, global_clipnorm=settings.clip_norm, **decay)
+        if decay:
+            made.exclude_from_weight_decay(var_names=_UNDECAYED)
+        made.build(model.trainable_variables)
+        return made
+
+    def schedule(self, epochs: int, rate: float) -> Schedule:
+        warmup = round(self.settings.warmup * self.steps_per_epoch)
+        return Schedule(cast(ScheduleName, self.settings.schedule), rate, self.steps(epochs), warmup)
+
+    def objective(self, phase: int, size: tuple[int, int] | None = None, *, plain: bool = False) -> Objective:
+        """What a phase minimises; `plain` leaves images, or features, as they are."""
+        names = () if plain else tuple(name for name in self.augmentations if name != "mixup")
+        return Objective(
+            label_smoothing=self.settings.label_smoothing,
+            class_weights=self.class_weights,
+            augment=augment.augmentation(names) if names else None,
+            mix=augment.mixup if "mixup" in self.augmentations and not plain else None,
+            size=size,
+            seed=2 * self.settings.seed + phase,
+        )
+
+
+class FromScratch:
+    """One phase: every weight of a network of layers, or of a backbone, from random ones."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        settings, data = recipe.settings, recipe.data
+        keras.utils.set_random_seed(settings.seed)
+        precision = cast(Precision, settings.precision)
+        if settings.backbone is not None:
+            trunk = trunks.trunk(BACKBONES[settings.backbone], None, data.spec, precision=precision)
+            head = trunks.classifier(trunk.outputs[0].shape[-1], len(data.classes), dropout=settings.dropout)
+            self._model = trunks.join(trunk, head)
+        else:
+            layers = layers_of(settings.net or "", len(data.classes), settings.dropout)
+            self._model = build(layers, data.spec, rescale=settings.rescale, precision=precision)
+        self.complete = float32_twin(self._model)
+        self._stages = self._sides()
+
+    def phase(self, index: int, best: list[Array] | None) -> Phase | None:
+        """The phase at an index; None after the last."""
+        if index:
+            return None
+        recipe = self.recipe
+        epochs = recipe.settings.epochs
+        return Phase(
+            name="train",
+            model=self._model,
+            twin=self.complete,
+            publish=lambda: values_of(self.complete.weights),
+            optimizer=recipe.optimizer(self._model),
+            objectives=self._objectives(epochs),
+            schedule=recipe.schedule(epochs, recipe.settings.rate),
+            epochs=epochs,
+            train=recipe.data.train,
+            val=recipe.data.val,
+        )
+
+    def _objectives(self, epochs: int) -> Callable[[int], Objective]:
+        stages = [self.recipe.objective(0, size) for size in self._stages]
+        return lambda epoch: stages[min(len(stages) - 1, epoch * len(stages) // epochs)]
+
+    def _sides(self) -> list[tuple[int, int] | None]:
+        """The sizes of images that a run goes through; None is the whole. Raises TrainingError."""
+        if not self.recipe.settings.progressive:
+            return [None]
+        whole = (self.recipe.data.spec.height, self.recipe.data.spec.width)
+        small = [tuple(min(px, max(_SMALLEST_PX, round(side * px))) for px in whole) for side in _SIDES[:-1]]
+        sizes = [cast(tuple[int, int], size) for size in small if size != whole]
+        for size in sizes:
+            at_size(self._model, size)  # refuses networks that take one size only
+        return [*sizes, None]
+
+
+class Transfer:
+    """A head on a backbone whose weights are published; then, with `--fine-tune`, its last blocks too."""
+
+    def __init__(self, recipe: Recipe, weights: Path, parts: int, report: Callable[[str], Any]) -> None:
+        """`report` gives a context manager with a progress callable, for the computing of features."""
+        self.recipe, self._parts, self._report = recipe, parts, report
+        settings, data = recipe.settings, recipe.data
+        keras.utils.set_random_seed(settings.seed)
+        self._trunk = trunks.trunk(
+            BACKBONES[settings.backbone or ""], weights, data.spec, precision=cast(Precision, settings.precision)
+        )
+        if settings.fine_tune is not None:
+            trunks.unfreeze(self._trunk, settings.fine_tune)  # refuses too many before anything slow begins
+        self._trunk.trainable = False
+        features = self._trunk.outputs[0].shape[-1]
+        self._head = trunks.classifier(features, len(data.classes), dropout=settings.dropout)
+        self._twin_head = float32_twin(self._head)
+        self._twin_trunk = float32_twin(self._trunk)
+        self.complete = trunks.join(self._twin_trunk, self._twin_head)
+
+    def phase(self, index: int, best: list[Array] | None) -> Phase | None:
+        """The phase at an index; None after the last."""
+        if index == 0:
+            return self._head_phase()
+        if index == 1 and self.recipe.settings.fine_tune:
+            return self._fine_tuning(best)
+        return None
+
+    def _head_phase(self) -> Phase:
+        recipe = self.recipe
+        data, epochs = recipe.data, recipe.settings.epochs
+        augmented = bool(recipe.augmentations)
+        objective = recipe.objective(0, plain=not augmented)
+        model = trunks.join(self._trunk, self._head) if augmented else self._head
+        batches = [data.train, data.val] if augmented else self.features([data.train, data.val])
+        frozen = values_of(self._trunk.weights)
+        return Phase(
+            name="head",
+            model=model,
+            twin=self.complete if augmented else self._twin_head,
+            publish=lambda: [*frozen, *values_of(self._twin_head.weights)],
+            optimizer=recipe.optimizer(model),
+            objectives=lambda epoch: objective,
+            schedule=recipe.schedule(epochs, recipe.settings.rate),
+            epochs=epochs,
+            train=cast(Batches, batches[0]),
+            val=batches[1],
+        )
+
+    def features(self, groups: Sequence[Batches | None]) -> list[Batches | None]:
+        """What the backbone makes of every image, computed once."""
+        network = Evaluation(self._twin_trunk, parts=self._parts)
+        total = sum(0 if batches is None else len(batches.rows) for batches in groups)
+        found: list[Batches | None] = []
+        before = 0
+
+        def report(done: int) -> None:
+            progress(before + done, total)
+
+        with self._report("features") as progress:
+            for batches in groups:
+                if batches is None:
+                    found.append(None)
+                    continue
+                made = outputs(network, batches, report)
+                before += len(batches.rows)
+                found.append(Batches(made, batches.labels[batches.rows], np.arange(len(batches.rows))))
+        return found
+
+    def _fine_tuning(self, best: list[Array] | None) -> Phase:
+        recipe, settings = self.recipe, self.recipe.settings
+        assert best is not None and settings.fine_tune is not None
+        model = trunks.join(self._trunk, self._head)
+        assign(model.weights, best)
+        trunks.unfreeze(self._trunk, settings.fine_tune)
+        twin = float32_twin(model)
+        objective = recipe.objective(1)
+        return Phase(
+            name="fine-tune",
+            model=model,
+            twin=twin,
+            publish=lambda: values_of(twin.weights),
+            optimizer=recipe.optimizer(model),
+            objectives=lambda epoch: objective,
+            schedule=recipe.schedule(settings.fine_tune_epochs, FINE_TUNE_RATE * settings.rate),
+            epochs=settings.fine_tune_epochs,
+            train=recipe.data.train,
+            val=recipe.data.val,
+        )
+
+
+_DIGITS_PX = 40  # at most: MNIST and its kin
+
+
+def with_net(settings: Settings, spec: InputSpec) -> Settings:
+    """The settings with a network that suits the images, if none was asked for."""
+    if settings.net or settings.backbone:
+        return settings
+    digits = spec.color == "gray" and max(spec.height, spec.width) <= _DIGITS_PX
+    return replace(settings, net="digits" if digits else "compact")
+
+
+def mixes_images(settings: Settings, classes: int) -> bool:
+    """Whether the network looks at all images of a batch at once while it is trained: by batch normalisation."""
+    if settings.net is None:
+        return settings.from_scratch
+    return any(layer.kind == "bn" for layer in layers_of(settings.net, classes, 0))
+
+
+def weights_of(settings: Settings, obtain: Callable[[Backbone], Path]) -> Path:
+    """The backbone's weights file: the one that was given, or what `obtain` fetches."""
+    if settings.weights is None:
+        return obtain(BACKBONES[settings.backbone or ""])
+    path = Path(settings.weights)
+    if not path.is_file():
+        raise TrainingError(f"--weights {path}: no such file")
+    return path

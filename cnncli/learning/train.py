@@ -1,0 +1,340 @@
+"""A whole training run: from DATA and settings to a run folder with a network that predicts."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cnncli import balance, curves, history, interruption, runs
+from cnncli.backbones import Backbone, InputSpec
+from cnncli.datasets.dataset import Dataset
+from cnncli.datasets.fingerprint import duplicates, fingerprint
+from cnncli.datasets.pixels import Failure
+from cnncli.errors import DataError, TerminatedError, TrainingError
+from cnncli.history import Watcher
+from cnncli.inference import weights
+from cnncli.learning.checkpoints import Array, Checkpoint, Checkpoints, assign
+from cnncli.learning.models import save_carded, versions
+from cnncli.learning.networks import float32_twin, measured, with_probabilities
+from cnncli.learning.phases import FromScratch, Recipe, Transfer, layers_of, mixes_images, weights_of, with_net
+from cnncli.learning.prepared import Meter, Prepared, prepare
+from cnncli.learning.steps import Evaluation, Threads, threads
+from cnncli.learning.tensorboard import Board
+from cnncli.learning.training import Phase, Places, Progress, Training, evaluate
+from cnncli.modelfile import ModelCard
+from cnncli.networks import NAMED_NETS
+from cnncli.runs import Run
+from cnncli.settings import Settings
+from cnncli.text import printable
+
+Notify = Callable[[str], None]
+
+EXAMPLES = 4  # images whose feature maps TensorBoard shows
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call of `cnncli train`."""
+
+    run: Run
+    data: str  # what the user gave, as the run can be resumed with
+    dataset: Dataset
+    settings: Settings
+    command: tuple[str, ...]
+    cores: int
+    offline: bool = False
+    strict: bool = False
+    checkpoint_every_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tellers:
+    """Where a run says what it does: notes, failures, progress bars, and the display of its epochs."""
+
+    notify: Notify
+    fail: Notify
+    meter: Meter
+    monitor: Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run ended with."""
+
+    best_epoch: int | None
+    epochs: int
+    val_accuracy: float | None
+    num_val: int
+    test_accuracy: float | None
+    num_test: int
+    failures: tuple[Failure, ...] = field(default=())
+
+
+def train(job: Job, tellers: Tellers) -> Outcome:
+    """Trains from the beginning, in a run that the caller has begun. Raises CnncliError and what stops a run."""
+    return _Session(job, tellers).begin()
+
+
+def resume(job: Job, tellers: Tellers) -> Outcome:
+    """Goes on from the last checkpoint of a run that the caller holds; `job.settings` are those of `run.json`."""
+    return _Session(job, tellers).go_on()
+
+
+class _Session:
+    """One process's work on a run."""
+
+    def __init__(self, job: Job, tellers: Tellers) -> None:
+        self._job, self._run, self._tellers = job, job.run, tellers
+        self._checkpoints = Checkpoints(job.run.state)
+        self._settings = job.settings  # with the network, once that is decided
+        self._began = time.time()
+        self._stop = interruption.Stop()  # nothing is deferred before training begins
+
+    def begin(self) -> Outcome:
+        prepared = self._prepare(None)
+        self._settings = with_network(self._settings, prepared.spec, len(prepared.classes), self._tellers.notify)
+        spread = threads_for(self._settings, len(prepared.classes), self._job.cores)
+        record = {
+            "command": list(self._job.command),
+            "data": {"path": self._job.data, "fingerprint": fingerprint(prepared.classes, prepared.pixels)},
+            "settings": self._settings.to_json(),
+            "input": asdict(prepared.spec),
+            "classes": [c.id for c in prepared.classes],
+            "images": dict(Counter(row.split for row in prepared.seen)),
+            "threads": {"parts": spread.parts, "each": spread.each},
+            "versions": versions(),
+            "status": "running",
+            "started": _time_text(self._began),
+            "seconds": 0.0,
+        }
+        network = self._network(prepared, spread)
+        if network.recipe.class_weights is not None:
+            self._tellers.notify(f"Class weights: {balance.told(network.recipe.class_weights, prepared.classes)}")
+        self._clear()
+        with _written(self._run.folder):
+            self._run.write_data(prepared.seen)
+            self._run.write_record(record)
+        return self._train(prepared, record, network, spread, None)
+
+    def go_on(self) -> Outcome:
+        record = self._run.read_record()
+        self._checkpoints.remove_leftovers()
+        checkpoint = self._checkpoints.latest(self._tellers.notify)
+        if checkpoint is None:
+            self._tellers.notify(f"{self._run.folder}: no checkpoint yet; starting from the beginning")
+        prepared = self._prepare(InputSpec(**record["input"]))
+        if changed := runs.changes(self._run.read_data(), prepared.seen):
+            lines = "".join(f"\n  {line}" for line in changed)
+            raise TrainingError(
+                f"{self._job.data}: not the images that the run in {self._run.folder} began with; put them back, or "
+                f"train anew.{lines}"
+            )
+        spread = Threads(**record["threads"])
+        return self._train(prepared, record, self._network(prepared, spread), spread, checkpoint)
+
+    def _network(self, prepared: Prepared, spread: Threads) -> FromScratch | Transfer:
+        spread.apply()  # before TensorFlow computes anything
+        tellers = replace(self._tellers, meter=self._meter)
+        return network_for(replace(self._job, settings=self._settings), prepared, spread, tellers)
+
+    @contextlib.contextmanager
+    def _meter(self, description: str) -> Iterator[Callable[[int, int | None], None]]:
+        """A progress bar for work that may take long, and ends where the user wants the run to end."""
+        with self._tellers.meter(description) as progress:
+
+            def update(done: int, total: int | None) -> None:
+                self._stop.raise_again()
+                progress(done, total)
+
+            yield update
+
+    def _clear(self) -> None:
+        """Removes what an earlier run left, but its model, which stays until there is a better one."""
+        self._checkpoints.clear()
+        shutil.rmtree(self._run.board, ignore_errors=True)
+        for path in (self._run.record, self._run.history, self._run.curves, self._run.data):
+            path.unlink(missing_ok=True)
+
+    def _prepare(self, spec: InputSpec | None) -> Prepared:
+        job, tellers = self._job, self._tellers
+        prepared = prepare(
+            self._settings,
+            job.dataset,
+            spec=spec,
+            check=self._check,
+            workers=job.cores,
+            notify=tellers.notify,
+            meter=tellers.meter,
+        )
+        for failure in prepared.failures:
+            tellers.fail(f"{printable(failure.name)}: {failure.reason}")
+        if shared := sum(found.across_splits for found in duplicates(prepared.pixels)):
+            tellers.notify(
+                f"{shared} images are in more than one split: scores on them say little ('cnncli data check')"
+            )
+        if prepared.failures and job.strict:
+            raise DataError(f"{len(prepared.failures)} images cannot be read, and --strict was given")
+        return prepared
+
+    def _check(self, spec: InputSpec, classes: int) -> None:
+        """Raises ShapeError for layers that the images are too small for."""
+        if net := with_net(self._settings, spec).net:
+            measured(layers_of(net, classes, self._settings.dropout), spec)
+
+    def _train(
+        self,
+        prepared: Prepared,
+        record: dict[str, Any],
+        network: FromScratch | Transfer,
+        spread: Threads,
+        checkpoint: Checkpoint | None,
+    ) -> Outcome:
+        self._prepared, self._record = prepared, record
+        self._seconds_before = float(record["seconds"])
+        self._complete = with_probabilities(float32_twin(network.complete))  # training goes on meanwhile
+        with contextlib.closing(Board(self._run.board)) as board, interruption.deferred() as self._stop:
+            self._board = board
+            board.begin(network.complete, {"data": self._job.data, **self._settings.to_json()})
+            places = Places(self._checkpoints, self._tellers.monitor, self._stop, self._save_best, self._epoch_done)
+            training = Training(
+                network.phase,
+                places,
+                total_epochs=self._settings.total_epochs,
+                seed=self._settings.seed,
+                batch_size=self._settings.batch_size,
+                parts=spread.parts,
+                average=self._settings.ema,
+                patience=self._settings.patience,
+                checkpoint_every_s=self._job.checkpoint_every_s,
+            )
+            with self._status():
+                training.run(checkpoint)
+                outcome = self._finish(training, network.complete, spread)
+            self._stop.raise_again()
+        return outcome
+
+    @contextlib.contextmanager
+    def _status(self) -> Iterator[None]:
+        """Records how the run ended, however it ends."""
+        status = "failed"
+        try:
+            yield
+            status = "done"
+        except (KeyboardInterrupt, TerminatedError):
+            status = "interrupted"
+            raise
+        finally:
+            seconds = self._seconds_before + time.time() - self._began
+            with contextlib.suppress(OSError):
+                self._run.write_record(self._record | {"status": status, "seconds": seconds})
+
+    def _epoch_done(self, phase: Phase, progress: Progress) -> None:
+        history.write(progress.history, self._run.history)
+        self._board.epoch(progress.history[-1], self._whole(phase), self._prepared.sample(EXAMPLES))
+
+    def _whole(self, phase: Phase) -> Any:
+        """The network from pixels to probabilities, as it is after the epoch."""
+        assign(self._complete.weights, phase.publish())
+        return self._complete
+
+    def _save_best(self, best: list[Array], progress: Progress) -> None:
+        """Writes the network with these weights as the run's model."""
+        row = progress.history[(progress.best_epoch or 1) - 1]
+        metrics = {} if row.val_accuracy is None else {"val_accuracy": row.val_accuracy}
+        self._write_model(best, metrics)
+
+    def _finish(self, training: Training, logits: Any, spread: Threads) -> Outcome:
+        """Scores the test split once, with the best weights, and writes what is left to write."""
+        prepared, progress = self._prepared, training.progress
+        best_row = None if progress.best_epoch is None else progress.history[progress.best_epoch - 1]
+        assert training.best is not None
+        assign(logits.weights, training.best)
+        network = Evaluation(logits, parts=spread.parts)
+        test = (
+            None if prepared.test is None else evaluate(network, prepared.test, lambda done: self._stop.raise_again())
+        )
+        metrics = {
+            "val_accuracy": None if best_row is None else best_row.val_accuracy,
+            "test_accuracy": None if test is None else test[1],
+            "test_loss": None if test is None else test[0],
+        }
+        known = {name: value for name, value in metrics.items() if value is not None}
+        self._write_model(training.best, known)
+        self._record["results"] = {**known, "best_epoch": progress.best_epoch, "epochs": len(progress.history)}
+        title = f"{self._run.folder.resolve().name}: {self._settings.net or self._settings.backbone}"
+        history.write(progress.history, self._run.history)
+        curves.draw(progress.history, self._run.curves, title=title, best_epoch=progress.best_epoch)
+        return Outcome(
+            progress.best_epoch,
+            len(progress.history),
+            metrics["val_accuracy"],
+            0 if prepared.val is None else len(prepared.val.rows),
+            metrics["test_accuracy"],
+            0 if prepared.test is None else len(prepared.test.rows),
+            prepared.failures,
+        )
+
+    def _write_model(self, best: list[Array], metrics: dict[str, float]) -> None:
+        assign(self._complete.weights, best)
+        card = ModelCard(
+            name=self._run.folder.resolve().name,
+            classes=self._prepared.classes,
+            input=self._prepared.spec,
+            description=f"trained on {Path(self._job.data).name}",
+            data_fingerprint=self._record["data"]["fingerprint"],
+            metrics=metrics,
+            versions=versions(),
+        )
+        with _written(self._run.model):
+            save_carded(self._complete, card, self._run.model)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Says which file could not be written: the system does not, where a disk is full."""
+    try:
+        yield
+    except OSError as problem:
+        raise TrainingError(f"{path}: cannot be written ({problem.strerror or problem}); what was there is kept") from (
+            problem
+        )
+
+
+def with_network(settings: Settings, spec: InputSpec, classes: int, notify: Notify) -> Settings:
+    """The settings with a network that suits the images, if none was asked for; says what the user did not."""
+    chosen = with_net(settings, spec)
+    if chosen != settings:
+        notify(f"Network: {chosen.net} (choose another with --net or --backbone)")
+    elif chosen.net and chosen.net not in NAMED_NETS:
+        notify(f"Network: {chosen.net} dense:{classes}:softmax")
+    return chosen
+
+
+def threads_for(settings: Settings, classes: int, cores: int) -> Threads:
+    """How the run's batches are spread over cores. Raises GrammarError for a net that cannot be read."""
+    return threads(cores, settings.batch_size, mixes_images=mixes_images(settings, classes))
+
+
+def network_for(job: Job, prepared: Prepared, spread: Threads, tellers: Tellers) -> FromScratch | Transfer:
+    """What `job` trains. Raises ShapeError, GrammarError, WeightsUnavailableError and others."""
+    recipe = Recipe(job.settings, prepared)
+    recipe.check()
+    if job.settings.backbone is None or job.settings.from_scratch:
+        return FromScratch(recipe)
+
+    def obtain(row: Backbone) -> Path:
+        with tellers.meter("weights") as progress:
+            return weights.obtain(row, offline=job.offline, notify=tellers.notify, progress=progress)
+
+    return Transfer(recipe, weights_of(job.settings, obtain), spread.parts, tellers.meter)
+
+
+def _time_text(seconds: float) -> str:
+    """UTC, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,205 @@
+"""The folder of a training run: what is in it, who may write to it, and how it is read again."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnncli.errors import TerminatedError, TrainingError
+from cnncli.files import replacing
+
+SCHEMA = 1
+_MEMBERS = ("model.keras", "history.csv", "run.json", "data.csv", "curves.png", "tensorboard", "state")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One image that a run was given, as `data.csv` keeps it."""
+
+    split: str
+    label: str
+    sha256: str  # hexadecimal
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The best network so far."""
+        return self.folder / "model.keras"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.csv"
+
+    @property
+    def curves(self) -> Path:
+        return self.folder / "curves.png"
+
+    @property
+    def board(self) -> Path:
+        """TensorBoard's event files."""
+        return self.folder / "tensorboard"
+
+    @property
+    def state(self) -> Path:
+        """The checkpoints that a resumed run goes on from."""
+        return self.folder / "state"
+
+    @property
+    def record(self) -> Path:
+        """What was asked for and what came of it."""
+        return self.folder / "run.json"
+
+    @property
+    def data(self) -> Path:
+        """Which images the run was given."""
+        return self.folder / "data.csv"
+
+    @contextlib.contextmanager
+    def begun(self, *, force: bool) -> Iterator[None]:
+        """Makes the folder, checks that it can be written, and keeps others out while a run begins in it and goes on.
+
+        Raises TrainingError if it holds something already; with `force` only a run may be there, and nothing else. If
+        the run ends before anything can be resumed, nothing is left of it.
+        """
+        self._make()
+        with self.held():
+            if (self.record.exists() or self.model.exists()) and not force:
+                raise TrainingError(
+                    f"{self.folder}: there is a run already; go on with it by --resume, replace it by --force, "
+                    "or give another --output"
+                )
+            try:
+                yield
+            except BaseException as end:
+                interrupted = isinstance(end, (KeyboardInterrupt, TerminatedError)) and self.record.exists()
+                if not interrupted and not any(self.state.glob("checkpoint-*.npz")):
+                    self._discard()
+                raise
+
+    def _make(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise TrainingError(f"{self.folder}: this is a file; expected a folder for the run")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            names = sorted(path.name for path in self.folder.iterdir())
+            if foreign := [name for name in names if name not in _MEMBERS and not name.startswith(".")]:
+                raise TrainingError(
+                    f"{self.folder}: it holds {foreign[0]!r}; expected a new or empty folder for the run"
+                )
+            self.state.mkdir(exist_ok=True)
+            self._probe()
+        except OSError as problem:
+            raise TrainingError(f"{self.folder}: no run can be written here ({problem.strerror})") from problem
+
+    def _discard(self) -> None:
+        """Removes all but a model, which is an earlier run's."""
+        shutil.rmtree(self.board, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for path in (self.record, self.history, self.curves, self.data, self.state / "pid", self.state / "lock"):
+                path.unlink(missing_ok=True)
+            self.state.rmdir()
+            self.folder.rmdir()
+
+    def _probe(self) -> None:
+        probe = self.folder / f".probe.{secrets.token_hex(4)}.tmp"
+        probe.touch()
+        probe.unlink()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from writing to the run. Raises TrainingError naming the process that does."""
+        import filelock
+
+        lock = filelock.FileLock(self.state / "lock")
+        holder = self.state / "pid"
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            with contextlib.suppress(OSError):
+                raise TrainingError(f"{self.folder}: in use by process {holder.read_text()}") from None
+            raise TrainingError(f"{self.folder}: in use by another process") from None
+        except OSError as problem:
+            raise TrainingError(f"{self.folder}: no run can be written here ({problem.strerror})") from problem
+        try:
+            holder.write_text(str(os.getpid()))
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                holder.unlink(missing_ok=True)
+            lock.release()
+
+    def write_record(self, values: dict[str, Any]) -> None:
+        """Writes `run.json`. Raises OSError."""
+        with replacing(self.record) as file:
+            file.write(json.dumps({"schema": SCHEMA, **values}, indent=1).encode())
+
+    def read_record(self) -> dict[str, Any]:
+        """What `write_record` wrote. Raises TrainingError."""
+        try:
+            values = json.loads(self.record.read_bytes())
+        except FileNotFoundError:
+            raise TrainingError(f"{self.folder}: no run is here (run.json is missing)") from None
+        except (OSError, ValueError) as problem:
+            raise TrainingError(f"{self.record}: cannot be read ({problem})") from problem
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise TrainingError(f"{self.record}: not the record of a run that this cnncli can read")
+        return values
+
+    def write_data(self, rows: Iterable[Seen]) -> None:
+        """Writes `data.csv`, which is a manifest of the data as well. Raises OSError."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("path", "label", "split", "sha256"))
+        writer.writerows((row.path, row.label, row.split, row.sha256) for row in rows)
+        with replacing(self.data) as file:
+            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+    def read_data(self) -> tuple[Seen, ...]:
+        """What `write_data` wrote. Raises TrainingError."""
+        try:
+            text = self.data.read_text("utf-8", "surrogateescape")
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            return tuple(Seen(row["split"], row["label"], row["sha256"], row["path"]) for row in rows)
+        except (OSError, ValueError, KeyError, csv.Error) as problem:
+            raise TrainingError(f"{self.data}: cannot be read ({problem})") from problem
+
+
+def new_folder(data: str) -> Path:
+    """Where a run on `data` goes if the user names no place: `runs/NAME`, or `runs/NAME-2` if that is taken."""
+    name = Path(data).resolve().name.removesuffix(".csv").removesuffix(".jsonl")
+    name = "-".join(re.findall(r"[\w.]+", name)).strip(".-") or "data"
+    for number in itertools.count(1):
+        folder = Path("runs", name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return folder
+    raise AssertionError("counting does not end")
+
+
+def changes(before: Iterable[Seen], now: Iterable[Seen], *, shown: int = 5) -> list[str]:
+    """How the images of a run differ from what is there now, as lines for the user; none if they do not."""
+    old, new = ({(row.split, row.label, row.sha256): row.path for row in rows} for rows in (before, now))
+    gone, come = [old[key] for key in old.keys() - new.keys()], [new[key] for key in new.keys() - old.keys()]
+    lines = []
+    for what, paths in (("missing or changed", gone), ("new or changed", come)):
+        if paths:
+            more = f" and {len(paths) - shown} more" if len(paths) > shown else ""
+            lines.append(f"{what}: {', '.join(sorted(paths)[:shown])}{more}")
+    return lines
