@@ -24,7 +24,7 @@ from cnncli.stopping import Stopping
 
 STRETCH_S = 0.2  # of steps between two looks at the clock and at signals
 MAX_STRETCH_BYTES = 64_000_000  # of images that a stretch holds
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ class Training:
         self.best: list[Array] | None = None
         self._saved_at = time.monotonic()
         self._best_is_new = False
+        self._step_s: float | None = None  # how long a step takes, once that is known
 
     def run(self, checkpoint: Checkpoint | None = None) -> None:
         """Trains to the end. Raises KeyboardInterrupt or TerminatedError after saving, and TrainingError."""
@@ -255,10 +256,10 @@ class Training:
         progress, size = self.progress, self._batch_size
         full = len(order) // size  # the epoch's last batch may be smaller, and goes alone
         count = min(self._stretch_steps(), full - progress.step) if progress.step < full else 1
+        begin = time.monotonic()
         chosen = order[progress.step * size : (progress.step + count) * size]
         inputs, labels = self._phase.train.take(chosen.reshape(count, -1))
         rates = [self._rate(step) for step in range(progress.step, progress.step + count)]
-        begin = time.monotonic()
         rows = self._steps.train(inputs, labels, self._global_step(progress.step), rates)
         elapsed = time.monotonic() - begin
         self._pace(elapsed / count)
@@ -277,8 +278,6 @@ class Training:
             rates[-1],
             inputs.shape[1] * count / elapsed,
         )
-
-    _step_s: float | None = None  # how long a step takes, once that is known
 
     def _stretch_steps(self) -> int:
         most: int = MAX_STRETCH_BYTES // (self._batch_size * self._phase.train.inputs[0].nbytes)
@@ -335,6 +334,8 @@ def outputs(network: Evaluation, examples: Batches, report: Callable[[int], None
     parts = []
     for begin in range(0, len(examples.rows), EVALUATION_BATCH):
         rows = examples.rows[begin : begin + EVALUATION_BATCH]
-        parts.append(network(examples.inputs[rows]))
+        # always the same number of images: the tracing of another graph may take seconds
+        batch = network(examples.inputs[np.resize(rows, EVALUATION_BATCH)])
+        parts.append(batch[: len(rows)])
         report(begin + len(rows))
     return np.concatenate(parts)
