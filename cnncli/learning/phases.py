@@ -18,19 +18,13 @@ from cnncli.layers import Layer
 from cnncli.learning import augment, keras, trunks
 from cnncli.learning.checkpoints import Array, assign, values_of
 from cnncli.learning.networks import Precision, at_size, build, float32_twin
+from cnncli.learning.optimizers import OPTIMIZERS
 from cnncli.learning.prepared import Prepared
 from cnncli.learning.steps import Evaluation, Objective
 from cnncli.learning.training import Batches, Phase, outputs
 from cnncli.schedules import Schedule, ScheduleName
 from cnncli.settings import FINE_TUNE_RATE, Settings
 
-# The courses' optimisers as Keras has them. Momentum: Nesterov's, as in Sutskever et al. 2013.
-_OPTIMIZERS: dict[str, Callable[..., Any]] = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": lambda **options: keras.optimizers.SGD(momentum=0.9, nesterov=True, **options),
-}
 _UNDECAYED = ["bias", "gamma", "beta"]
 # Progressive size (Tan & Le, EfficientNetV2, arXiv 2104.00298): the side as a part of the whole, by thirds of a run.
 _SIDES = (0.5, 0.75, 1.0)
@@ -89,7 +83,7 @@ class Recipe:
         decay = (
             {"weight_decay": settings.weight_decay} if settings.weight_decay or settings.optimizer == "adamw" else {}
         )
-        made = _OPTIMIZERS[settings.optimizer](learning_rate=settings.rate, global_clipnorm=settings.clip_norm, **decay)
+        made = OPTIMIZERS[settings.optimizer](learning_rate=settings.rate, global_clipnorm=settings.clip_norm, **decay)
         if decay:
             made.exclude_from_weight_decay(var_names=_UNDECAYED)
         made.build(model.trainable_variables)
