@@ -25,7 +25,7 @@ def run(optimizer: Any, start: np.ndarray, gradients: np.ndarray) -> list[np.nda
 @pytest.mark.parametrize(("name", "options"), [("adam", {}), ("adam", {"weight_decay": 0.01}), ("adamw", {})])
 def test_adam_moves_weights_as_keras_does(name: str, options: dict[str, float]) -> None:
     rng = np.random.default_rng(0)
-    start, gradients = rng.normal(size=(4, 3)), rng.normal(size=(20, 4, 3)).astype(np.float32)
+    start, gradients = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (20, 4, 3)))
     reference = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[name]
     ours, theirs = (
         run(make(learning_rate=0.1, global_clipnorm=2.0, **options), start, gradients)
