@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnncli.learning import keras, tf
+from cnncli.learning.checkpoints import values_of
 from cnncli.learning.optimizers import OPTIMIZERS
 
 
@@ -19,7 +20,7 @@ def run(optimizer: Any, start: np.ndarray, gradients: np.ndarray) -> list[np.nda
     for number, gradient in enumerate(gradients):
         optimizer.learning_rate.assign(0.1 / (number + 1))
         step(tf.constant(gradient))
-    return [np.array(value) for value in (variable, *optimizer.variables)]
+    return values_of([variable, *optimizer.variables])
 
 
 @pytest.mark.parametrize(("name", "options"), [("adam", {}), ("adam", {"weight_decay": 0.01}), ("adamw", {})])
