@@ -23,6 +23,7 @@ from cnncli.errors import CnncliError, ExitCode, TerminatedError
 COMMANDS = {
     "predict": ("cnncli.commands.predict:predict", "Name what is in photos."),
     "train": ("cnncli.commands.train:train", "Train a classifier on a folder of photos."),
+    "evaluate": ("cnncli.commands.evaluate:evaluate", "Measure how good models are on labelled images."),
     "shapes": ("cnncli.commands.shapes:shapes", "Work out what a layer or network does to sizes, and explain it."),
     "filter": ("cnncli.commands.filter:filter_", "Run convolution kernels over photos and matrices."),
     "data": ("cnncli.commands.data:data", "List, fetch, show, check and split data sets."),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -120,9 +121,16 @@ def safe_name(text: str) -> str:
 
 def save(content: Content, path: Path, *, icc_profile: bytes | None = None, quality: int = _JPEG_QUALITY) -> None:
     """Writes a result atomically in the format that the path's suffix names; raises CnncliError where that fails."""
+    with saving(path) as file:
+        write(content, file, FORMATS.get(path.suffix.lower(), "NPY"), icc_profile=icc_profile, quality=quality)
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[BinaryIO]:
+    """Opens the file of a result, which is at `path` once it is whole; raises CnncliError where that fails."""
     try:
         with replacing(path) as file:
-            write(content, file, FORMATS.get(path.suffix.lower(), "NPY"), icc_profile=icc_profile, quality=quality)
+            yield file
     except (OSError, ValueError) as problem:
         raise CnncliError(f"{path}: cannot be written ({getattr(problem, 'strerror', None) or problem})") from problem
 

@@ -181,6 +181,14 @@ class Run:
         except (OSError, ValueError, KeyError, csv.Error) as problem:
             raise TrainingError(f"{self.data}: cannot be read ({problem})") from problem
 
+    def trained_on(self) -> frozenset[bytes]:
+        """The sha256 of the images that the run learned from; empty if it keeps none. Raises TrainingError."""
+        try:
+            rows = self.read_data() if self.data.exists() else ()
+            return frozenset(bytes.fromhex(row.sha256) for row in rows if row.split == "train")
+        except ValueError as problem:
+            raise TrainingError(f"{self.data}: not the images of a run ({problem})") from problem
+
 
 def new_folder(data: str) -> Path:
     """Where a run on `data` goes if the user names no place: `runs/NAME`, or `runs/NAME-2` if that is taken."""

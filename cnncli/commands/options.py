@@ -98,53 +98,55 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return complete_network(ctx, param, incomplete) or complete_file(ctx, param, incomplete)
 
 
+_MODEL = click.option(
+    "-m",
+    "--model",
+    metavar="NAME|FILE|RUN_DIR",
+    shell_complete=complete_model,
+    help="A pretrained network (see 'cnncli models list'), a .keras or .tflite file, or a run folder.  "
+    "[default: resnet50]",
+)
+_WEIGHTS = click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Weights (.h5, Keras Applications' layout) for the pretrained network.",
+)
+_RESIZE = click.option(
+    "--resize",
+    type=click.Choice(RESIZES),
+    help="How a photo becomes the network's input: crop the centre, squash, or pad.  "
+    "[default: the model's own, crop for pretrained networks]",
+)
+_BACKEND = click.option(
+    "--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help="What runs the network."
+)
+_OFFLINE = click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing.")
+_WORKERS = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Threads.  [default: all cores]")
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose a model; the command receives them as one `request: ModelRequest`."""
+    return _MODEL(request_options(command))
+
+
+def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`model_options` without `--model`, for a command that takes models as arguments."""
 
     @functools.wraps(command)
     def with_request(
         *args: Any,
-        model: str | None,
         weights: Path | None,
         resize: str | None,
         backend: str,
         offline: bool,
         workers: int | None,
+        model: str | None = None,
         **kwargs: Any,
     ) -> Any:
         request = ModelRequest(model, weights, resize, backend, offline, workers)
         return command(*args, request=request, **kwargs)
 
-    for option in (
-        click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Threads.  [default: all cores]"),
-        click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing."),
-        click.option(
-            "--backend",
-            type=click.Choice(BACKENDS),
-            default="auto",
-            show_default=True,
-            help="What runs the network.",
-        ),
-        click.option(
-            "--resize",
-            type=click.Choice(RESIZES),
-            help="How a photo becomes the network's input: crop the centre, squash, or pad.  "
-            "[default: the model's own, crop for pretrained networks]",
-        ),
-        click.option(
-            "--weights",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="Weights (.h5, Keras Applications' layout) for the network that --model names.",
-        ),
-        click.option(
-            "-m",
-            "--model",
-            metavar="NAME|FILE|RUN_DIR",
-            shell_complete=complete_model,
-            help="A pretrained network (see 'cnncli models list'), a .keras or .tflite file, or a run folder.  "
-            "[default: resnet50]",
-        ),
-    ):
+    for option in (_WORKERS, _OFFLINE, _BACKEND, _RESIZE, _WEIGHTS):
         with_request = option(with_request)
     return with_request

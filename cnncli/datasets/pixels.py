@@ -99,7 +99,7 @@ def load(examples: Sequence[Example], spec: InputSpec, *, workers: int, progress
 
     def one(row: int) -> bytes | ImageError:
         try:
-            picture, digest = _picture(examples[row], spec)
+            picture, digest = picture_of(examples[row], spec)
         except ImageError as problem:
             return problem
         pixels[row] = images.network_input(picture, spec)
@@ -137,7 +137,7 @@ def _mean_bytes(examples: Sequence[Example]) -> float:
     return sum(sizes) / max(1, len(sizes))
 
 
-def _picture(example: Example, spec: InputSpec) -> tuple[images.Picture, bytes]:
+def picture_of(example: Example, spec: InputSpec) -> tuple[images.Picture, bytes]:
     """An example decoded for `spec`, and its sha256; a file is read once for both. Raises ImageError."""
     if example.pixels is not None:
         return images.Picture(Image.fromarray(example.pixels)), sha256(example.pixels.tobytes()).digest()

@@ -45,7 +45,7 @@ class Columns:
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        return self.truth_rank == 1
+        return np.equal(self.truth_rank, 1)
 
 
 @dataclass(frozen=True)

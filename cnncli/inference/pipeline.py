@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from cnncli.errors import ImageError, ModelError
 from cnncli.inference.engine import Engine, Pixels, Scores
 from cnncli.inference.models import ReadyModel
 from cnncli.sources import Source
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+Run = Callable[[Pixels], Scores]  # uint8 `(height, width, channels)` -> probabilities `(classes,)`
 
 _AHEAD = 4  # images under way for each worker: enough to keep all busy, few enough to stay small
 
@@ -58,20 +63,36 @@ def predict(
     gives its network all threads. A file that cannot be read gives a Result with `error`; raises ModelError if the
     network itself fails, and whatever `sources` raises.
     """
-    at_once = 1 if single else workers
-    engines = _Engines(model, at_once, workers)
     side = max(model.card.input.height, model.card.input.width)
 
-    def one(source: Source) -> Result:
+    def one(source: Source, run: Run) -> Result:
         try:
             source = source.fetched()  # an address is asked once, also for an annotated copy
             picture = images.read(source, shorter_side_px=side, max_pixels=max_pixels)
         except ImageError as problem:
             return Result(source, model.name, error=str(problem))
-        scores = engines.run(images.network_input(picture, model.card.input))
+        scores = run(images.network_input(picture, model.card.input))
         return Result(source, model.name, best(scores, model.card.classes, top, min_confidence), None, picture.notes)
 
-    yield from _ordered_map(one, sources, at_once)
+    yield from each(model, sources, one, workers=workers, single=single)
+
+
+def each(
+    model: ReadyModel,
+    items: Iterable[Item],
+    work: Callable[[Item, Run], Found],
+    *,
+    workers: int,
+    single: bool = False,
+) -> Iterator[Found]:
+    """Yields `work(item, run)` for each item, in order; `run` gives the network's scores for one image's pixels.
+
+    Drawing items, reading and running overlap on `workers` threads; with `single` there is one item at a time, and its
+    network gets them all. Raises what `items` and `work` raise, and ModelError if the network itself fails.
+    """
+    at_once = 1 if single else workers
+    engines = _Engines(model, at_once, workers)
+    yield from _ordered_map(lambda item: work(item, engines.run), items, at_once)
 
 
 class _Engines:
@@ -117,25 +138,25 @@ def best(
     return tuple(row for row in rows if row.score >= min_confidence)
 
 
-def _ordered_map(function: Callable[[Source], Result], sources: Iterable[Source], workers: int) -> Iterator[Result]:
+def _ordered_map(function: Callable[[Item], Found], items: Iterable[Item], workers: int) -> Iterator[Found]:
     """`map` on threads: results in order, each as soon as it is there, at most `_AHEAD` per worker under way.
 
-    A thread of its own draws from `sources`, which may be slow: a list that comes through a pipe, a large folder.
+    A thread of its own draws from `items`, which may be slow: a list that comes through a pipe, a large folder.
     """
-    under_way: queue.SimpleQueue[Future[Result] | None] = queue.SimpleQueue()
+    under_way: queue.SimpleQueue[Future[Found] | None] = queue.SimpleQueue()
     room = threading.Semaphore(_AHEAD * workers)
     stopped = threading.Event()
     pool = ThreadPoolExecutor(workers)
 
     def feed() -> None:
         try:
-            for source in sources:
+            for item in items:
                 room.acquire()
                 if stopped.is_set():
                     return
-                under_way.put(pool.submit(function, source))
+                under_way.put(pool.submit(function, item))
         except BaseException as problem:
-            failed: Future[Result] = Future()
+            failed: Future[Found] = Future()
             failed.set_exception(problem)
             under_way.put(failed)
         finally:

@@ -1,0 +1,285 @@
+"""`cnncli evaluate`: how good models are on labelled images."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from cnncli import __version__, console
+from cnncli.commands.dataset import complete_data, opened
+from cnncli.commands.options import PROBABILITY, common_options, complete_network, request_options
+from cnncli.errors import ExitCode, OutputError
+from cnncli.inference.request import ModelRequest, usable_cores
+from cnncli.text import printable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from cnncli.datasets.dataset import Dataset
+    from cnncli.datasets.pixels import Failure
+    from cnncli.evaluation.comparison import Comparison
+    from cnncli.evaluation.evaluation import Answer, Evaluation
+    from cnncli.evaluation.gates import Gate
+    from cnncli.evaluation.run import Question
+    from cnncli.history import EpochRow
+    from cnncli.inference.models import ReadyModel
+    from cnncli.runs import Run
+
+FORMATS = ("table", "json", "csv")
+SPLITS = ("train", "val", "test", "all")
+_OUTPUTS = {  # option -> suffixes that its file may have
+    "--report": (".html", ".htm"),
+    "--predictions": (".csv", ".jsonl"),
+    "--confusion": (".csv", ".png"),
+}
+
+
+class GateOption(click.ParamType[Any]):
+    """`NAME=P`: a figure and the least that it may be."""
+
+    name = "gate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from cnncli.evaluation.gates import Gate
+
+        try:
+            return Gate.parse(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [*complete_network(ctx, param, incomplete), *complete_data(ctx, param, incomplete)]
+
+
+@click.command()
+@click.argument("models_and_data", metavar="MODEL... DATA", nargs=-1, required=True, shell_complete=_complete)
+@request_options
+@click.option("--split", type=click.Choice(SPLITS), help="Which images.  [default: test, else val, else all]")
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="K", help="The k of top-k.")
+@click.option("--only-present", is_flag=True, help="Let the model choose among the classes that DATA has only.")
+@click.option("--allow-missing", is_flag=True, help="Leave out images of classes that the model does not know.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the results."
+)
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write everything as one page, FILE.html."
+)
+@click.option(
+    "--predictions", type=click.Path(path_type=Path), metavar="FILE", help="Write every answer to FILE.csv or .jsonl."
+)
+@click.option(
+    "--confusion", type=click.Path(path_type=Path), metavar="FILE", help="Write the matrix to FILE.csv or .png."
+)
+@click.option("--min-accuracy", type=PROBABILITY, metavar="P", help="Exit with 4 if the accuracy is below P.")
+@click.option(
+    "--min", "gates", type=GateOption(), multiple=True, metavar="NAME=P", help="The same for top3, f1-macro, ..."
+)
+@common_options
+def evaluate(
+    models_and_data: tuple[str, ...],
+    request: ModelRequest,
+    split: str | None,
+    top: int,
+    only_present: bool,
+    allow_missing: bool,
+    form: str,
+    report: Path | None,
+    predictions: Path | None,
+    confusion: Path | None,
+    min_accuracy: float | None,
+    gates: tuple[Gate, ...],
+) -> ExitCode:
+    """Measure how good a model is on labelled images, or which of several is better.
+
+    MODEL is a pretrained network, a .keras or .tflite file, or a run folder. DATA is a folder with a subfolder for
+    each class, a manifest (CSV or JSONL: path, label, split) or a published set ('cnncli data list'). Its classes are
+    matched with the model's by id, then by label. Images are read and shown to the network exactly as 'predict' does.
+
+    \b
+    Example:
+      cnncli evaluate runs/photos photos/
+      cnncli evaluate runs/photos photos/ --report report.html --min-accuracy 0.9
+      cnncli evaluate runs/a runs/b photos/ --split test
+      cnncli evaluate mobilenet my-imagenet-folders/ --only-present --top 5
+    """
+    from cnncli.evaluation.comparison import compare
+    from cnncli.evaluation.gates import Gate
+    from cnncli.evaluation.run import Question
+
+    *models, data = models_and_data
+    outputs = {"--report": report, "--predictions": predictions, "--confusion": confusion}
+    _check(models, data, request, outputs)
+    if min_accuracy is not None:
+        gates = (Gate("accuracy", min_accuracy), *gates)
+    question = Question(split, top, only_present, allow_missing, request.workers or usable_cores())
+    dataset = opened(data, offline=request.offline)
+    with _answers(predictions) as write:
+        evaluations = [
+            _evaluate(replace(request, model=model), dataset, question, write, first=number == 0)
+            for number, model in enumerate(models)
+        ]
+    comparisons = [compare(evaluations[0], other) for other in evaluations[1:]]
+    _print(evaluations, comparisons, form)
+    _write_files(evaluations, comparisons, report, confusion)
+    return _verdict(evaluations, gates)
+
+
+def _check(models: Sequence[str], data: str, request: ModelRequest, outputs: dict[str, Path | None]) -> None:
+    """Refuses, before anything slow begins, what cannot be meant."""
+    if not models:
+        raise click.UsageError(
+            f"expected MODEL and DATA, got {data!r} alone: cnncli evaluate MODEL {shlex.quote(data)}"
+        )
+    if len(models) > 1 and request.weights is not None:
+        raise click.UsageError("--weights goes with one MODEL")
+    if len(models) > 1 and outputs["--confusion"] is not None:
+        raise click.UsageError("--confusion goes with one MODEL")
+    if repeated := next((model for model in models if models.count(model) > 1), None):
+        raise click.UsageError(f"{repeated}: given twice")
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path.suffix.lower() not in _OUTPUTS[option]:
+            raise OutputError(f"{option} {path}: expected a name that ends in {' or '.join(_OUTPUTS[option])}")
+        if not path.parent.is_dir():
+            raise OutputError(f"{option} {path}: there is no folder {path.parent}")
+        if path.exists() and Path(data).exists() and path.samefile(data):
+            raise OutputError(f"{option} {path}: this is the input, which is never written over; give another name")
+
+
+def _evaluate(request: ModelRequest, dataset: Dataset, question: Question, write: _Write, *, first: bool) -> Evaluation:
+    """Asks one model; images that cannot be read are said once, with the first model."""
+    from cnncli.evaluation.run import Tellers, evaluate
+    from cnncli.inference import models
+
+    def fail(failure: Failure) -> None:
+        write.failure(failure, model.name)
+        if first:
+            console.error(f"{printable(failure.name)}: {failure.reason}")
+
+    with console.progress("weights", unit="bytes") as downloaded:
+        model = models.open_model(request, notify=console.note, progress=downloaded)
+    run = _run_of(request.model or "")
+    trained_on = run.trained_on() if run else frozenset()
+    with console.progress(printable(model.name), unit="images") as progress:
+        tellers = Tellers(progress, lambda answer: write.answer(answer, model), fail)
+        found = evaluate(model, dataset, question, tellers, trained_on=trained_on)
+    if found.seen_in_training:
+        console.note(
+            f"warning: {printable(model.name)} was trained on {found.seen_in_training:,} of these {found.images:,} "
+            "images; its figures say little about new ones"
+        )
+    if found.left_out:
+        console.note(f"{found.left_out:,} images are left out: {printable(model.name)} does not know their classes")
+    return found
+
+
+def _run_of(model: str) -> Run | None:
+    """The run folder that a model is from, if it is one's."""
+    from cnncli.runs import Run
+
+    path = Path(model)
+    run = Run(path if path.is_dir() else path.parent)
+    return run if run.model.exists() and (path.is_dir() or path.samefile(run.model)) else None
+
+
+class _Write:
+    """Writes the rows of `--predictions` as they come; without a file, nowhere."""
+
+    def __init__(self, file: BinaryIO | None, *, as_csv: bool) -> None:
+        from cnncli.evaluation import formats
+
+        self._file, self._as_csv, self._formats = file, as_csv, formats
+        if as_csv:
+            self._put(formats.prediction_header())
+
+    def answer(self, answer: Answer, model: ReadyModel) -> None:
+        if self._file is not None:
+            form = self._formats.prediction_csv if self._as_csv else self._formats.prediction_json
+            self._put(form(answer, model.name, model.card.classes))
+
+    def failure(self, failure: Failure, model: str) -> None:
+        if self._file is not None:
+            form = self._formats.failure_csv if self._as_csv else self._formats.failure_json
+            self._put(form(failure, model))
+
+    def _put(self, text: str) -> None:
+        if self._file is not None:
+            self._file.write(text.encode("utf-8", "surrogateescape"))
+
+
+@contextlib.contextmanager
+def _answers(path: Path | None) -> Iterator[_Write]:
+    """Yields what writes the rows of `--predictions`, a file that is there when all are in it."""
+    if path is None:
+        yield _Write(None, as_csv=False)
+        return
+    from cnncli.outputs import saving
+
+    with saving(path) as file:
+        yield _Write(file, as_csv=path.suffix.lower() == ".csv")
+
+
+def _print(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison], form: str) -> None:
+    from cnncli.evaluation import formats
+
+    if form == "json":
+        console.write(formats.as_json(evaluations, comparisons))
+    elif form == "csv":
+        console.write(formats.as_csv(evaluations))
+    elif console.stdout_is_terminal():
+        from cnncli.evaluation.tables import comparison_tables, evaluation_tables
+
+        screen = console.results()
+        for found in evaluations:
+            screen.print(evaluation_tables(found, screen.width))
+        if comparisons:
+            screen.print(comparison_tables(evaluations, comparisons, screen.width))
+    else:
+        console.write(formats.as_tabs(evaluations, comparisons))
+
+
+def _write_files(
+    evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison], report: Path | None, confusion: Path | None
+) -> None:
+    """Writes the page and the matrix that were asked for."""
+    if confusion is not None:
+        from cnncli.evaluation import matrix
+
+        matrix.write(evaluations[0], confusion)
+        console.note(f"{confusion}: written")
+    if report is not None:
+        from cnncli.evaluation import report as page
+
+        made = f"cnncli {__version__}: cnncli {shlex.join(sys.argv[1:])}"
+        histories = {found.model: _history(found.model) for found in evaluations}
+        page.write(
+            report, evaluations, comparisons, {name: rows for name, rows in histories.items() if rows}, made=made
+        )
+        console.note(f"{report}: written")
+
+
+def _history(model: str) -> tuple[EpochRow, ...]:
+    """The epochs of a run, if the model is one's."""
+    from cnncli import history
+
+    run = _run_of(model)
+    return history.read(run.history) if run and run.history.exists() else ()
+
+
+def _verdict(evaluations: Sequence[Evaluation], gates: Sequence[Gate]) -> ExitCode:
+    """Says which gates are not met, and what the run ends with."""
+    faults = [fault for found in evaluations for gate in gates if (fault := gate.fault(found))]
+    for fault in faults:
+        console.error(printable(fault))
+    if faults:
+        return ExitCode.GATE
+    return ExitCode.PARTIAL if any(found.failures for found in evaluations) else ExitCode.DONE

@@ -1,0 +1,176 @@
+"""Asks a model about every image of a split, with the pipeline that `predict` has, and keeps what the figures need."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cnncli import images
+from cnncli.backbones import ImageClass
+from cnncli.datasets.dataset import SPLITS, Dataset, Example
+from cnncli.datasets.pixels import Failure, picture_of
+from cnncli.errors import DataError, ImageError
+from cnncli.evaluation.evaluation import Answer, Columns, Evaluation
+from cnncli.evaluation.matching import match, require_all, require_some
+from cnncli.inference import pipeline
+from cnncli.inference.engine import Scores
+from cnncli.inference.models import ReadyModel
+
+MISTAKES = 24  # the most confident ones, which a report shows
+MISTAKE_PREDICTIONS = 3
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a model, and how."""
+
+    split: str | None = None  # train, val, test or all; None: test, else val, else all
+    top: int = 3
+    only_present: bool = False  # the model chooses among the classes that the data has
+    allow_missing: bool = False  # images of classes that the model does not know are left out
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tellers:
+    """What hears of each image as it comes."""
+
+    progress: Progress
+    answer: Callable[[Answer], None]
+    failure: Callable[[Failure], None]
+
+
+def chosen(dataset: Dataset, split: str | None) -> tuple[str, tuple[Example, ...]]:
+    """The name of a split and its images. Raises DataError if the data has none of that name."""
+    if split is None:
+        split = next((name for name in ("test", "val") if dataset.splits.get(name)), "all")  # type: ignore[call-overload]
+    if split == "all":
+        return split, tuple(itertools.chain.from_iterable(dataset.splits.get(name, ()) for name in SPLITS))
+    found = {str(name): examples for name, examples in dataset.splits.items()}.get(split, ())
+    if not found:
+        there = ", ".join(name for name, examples in dataset.splits.items() if examples)
+        raise DataError(f"{dataset.name}: it has no {split} split; --split can be: {there}, all")
+    return split, found
+
+
+def evaluate(
+    model: ReadyModel, dataset: Dataset, question: Question, tellers: Tellers, *, trained_on: frozenset[bytes]
+) -> Evaluation:
+    """Asks `model` about the images of a split; an image that cannot be read becomes a failure.
+
+    `trained_on` are the sha256 of the images that the model learned from. Raises DataError for classes that do not
+    match and where no image can be read, and ModelError if the network fails.
+    """
+    begin = time.monotonic()
+    split, examples = chosen(dataset, question.split)
+    matches = match(dataset.classes, model.card.classes)
+    require_some(matches, model.card.classes, model_name=model.name, data_name=dataset.name)
+    if not question.allow_missing:
+        require_all(matches, model.card.classes, model_name=model.name, data_name=dataset.name)
+    known = tuple(example for example in examples if matches[example.label].index is not None)
+    truths = [matches[example.label].index or 0 for example in known]
+    present = sorted({found.index for found in matches if found.index is not None})
+    choice = np.array(present if question.only_present else range(len(model.card.classes)))
+    keep = max(question.top, MISTAKE_PREDICTIONS)
+
+    def ask(row: int, run: pipeline.Run) -> tuple[Answer | Failure, bytes]:
+        example = known[row]
+        try:
+            picture, digest = picture_of(example, model.card.input)
+        except ImageError as problem:
+            return Failure(example.name, str(problem)), b""
+        scores = run(images.network_input(picture, model.card.input))
+        return _answer(example, truths[row], scores, model.card.classes, choice, keep), digest
+
+    tally = _Tally()
+    asked = pipeline.each(model, range(len(known)), ask, workers=question.workers)
+    for row, (answer, digest) in enumerate(asked):
+        if isinstance(answer, Failure):
+            tally.failures.append(answer)
+            tellers.failure(answer)
+        else:
+            tally.add(row, answer, digest in trained_on)
+            tellers.answer(replace(answer, predictions=answer.predictions[: question.top]))
+        tellers.progress(row + 1, len(known))
+    if not tally.rows:
+        raise DataError(f"{dataset.name}: none of the {len(known)} images of the split {split!r} could be read")
+    return Evaluation(
+        model=model.name,
+        data=dataset.name,
+        split=split,
+        classes=model.card.classes,
+        input=model.card.input,
+        top=question.top,
+        only_present=question.only_present,
+        matches=matches,
+        left_out=len(examples) - len(known),
+        examples=known,
+        columns=tally.columns(),
+        failures=tuple(tally.failures),
+        mistakes=tally.mistakes(),
+        seen_in_training=tally.seen_in_training,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _answer(
+    example: Example,
+    truth: int,
+    scores: Scores,
+    classes: tuple[ImageClass, ...],
+    choice: np.ndarray[tuple[int], np.dtype[np.int64]],
+    keep: int,
+) -> Answer:
+    """One answer from the scores of all classes, of which only those in `choice` (rising indices) may be chosen."""
+    if len(choice) < len(classes):
+        scores = scores[choice]
+        scores = scores / np.float32(float(scores.sum()) or 1.0)
+    place = int(np.searchsorted(choice, truth))
+    mine = scores[place]
+    rank = 1 + int((scores > mine).sum()) + int((scores[:place] == mine).sum())
+    found = pipeline.best(scores, tuple(classes[index] for index in choice), keep)
+    predictions = tuple(replace(prediction, index=int(choice[prediction.index])) for prediction in found)
+    return Answer(example, truth, rank, float(mine), predictions)
+
+
+class _Tally:
+    """Collects answers: a few numbers of each, and the most confident mistakes whole."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.failures: list[Failure] = []
+        self.seen_in_training = 0
+        self._values: list[tuple[int, int, float, int, float]] = []
+        self._mistakes: list[tuple[float, int, Answer]] = []  # a heap, the least confident first
+
+    def add(self, row: int, answer: Answer, seen_in_training: bool) -> None:
+        best = answer.predictions[0]
+        self.rows.append(row)
+        self.seen_in_training += seen_in_training
+        self._values.append((answer.truth, best.index, best.score, answer.truth_rank, answer.truth_score))
+        if not answer.right:
+            entry = (best.score, -row, replace(answer, predictions=answer.predictions[:MISTAKE_PREDICTIONS]))
+            heapq.heappush(self._mistakes, entry)
+            if len(self._mistakes) > MISTAKES:
+                heapq.heappop(self._mistakes)
+
+    def columns(self) -> Columns:
+        truth, predicted, score, rank, truth_score = zip(*self._values, strict=True)
+        return Columns(
+            np.array(self.rows, np.int64),
+            np.array(truth, np.int32),
+            np.array(predicted, np.int32),
+            np.array(score, np.float32),
+            np.array(rank, np.int32),
+            np.array(truth_score, np.float32),
+        )
+
+    def mistakes(self) -> tuple[Answer, ...]:
+        return tuple(answer for _, _, answer in sorted(self._mistakes, reverse=True))
