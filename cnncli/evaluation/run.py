@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from cnncli import images
 from cnncli.backbones import ImageClass
@@ -43,14 +44,14 @@ class Tellers:
     """What hears of each image as it comes."""
 
     progress: Progress
-    answer: Callable[[Answer], None]
+    answer: Callable[[Answer], None]  # with `Question.top` predictions, at least 3
     failure: Callable[[Failure], None]
 
 
 def chosen(dataset: Dataset, split: str | None) -> tuple[str, tuple[Example, ...]]:
     """The name of a split and its images. Raises DataError if the data has none of that name."""
     if split is None:
-        split = next((name for name in ("test", "val") if dataset.splits.get(name)), "all")  # type: ignore[call-overload]
+        split = next((name for name in ("test", "val") if dataset.splits.get(name)), "all")
     if split == "all":
         return split, tuple(itertools.chain.from_iterable(dataset.splits.get(name, ()) for name in SPLITS))
     found = {str(name): examples for name, examples in dataset.splits.items()}.get(split, ())
@@ -77,7 +78,7 @@ def evaluate(
     known = tuple(example for example in examples if matches[example.label].index is not None)
     truths = [matches[example.label].index or 0 for example in known]
     present = sorted({found.index for found in matches if found.index is not None})
-    choice = np.array(present if question.only_present else range(len(model.card.classes)))
+    among = np.array(present, np.int64) if question.only_present else None
     keep = max(question.top, MISTAKE_PREDICTIONS)
 
     def ask(row: int, run: pipeline.Run) -> tuple[Answer | Failure, bytes]:
@@ -87,7 +88,7 @@ def evaluate(
         except ImageError as problem:
             return Failure(example.name, str(problem)), b""
         scores = run(images.network_input(picture, model.card.input))
-        return _answer(example, truths[row], scores, model.card.classes, choice, keep), digest
+        return _answer(example, truths[row], scores, model.card.classes, among, keep), digest
 
     tally = _Tally()
     asked = pipeline.each(model, range(len(known)), ask, workers=question.workers)
@@ -97,7 +98,7 @@ def evaluate(
             tellers.failure(answer)
         else:
             tally.add(row, answer, digest in trained_on)
-            tellers.answer(replace(answer, predictions=answer.predictions[: question.top]))
+            tellers.answer(answer)
         tellers.progress(row + 1, len(known))
     if not tally.rows:
         raise DataError(f"{dataset.name}: none of the {len(known)} images of the split {split!r} could be read")
@@ -125,19 +126,16 @@ def _answer(
     truth: int,
     scores: Scores,
     classes: tuple[ImageClass, ...],
-    choice: np.ndarray[tuple[int], np.dtype[np.int64]],
+    among: npt.NDArray[np.int64] | None,
     keep: int,
 ) -> Answer:
-    """One answer from the scores of all classes, of which only those in `choice` (rising indices) may be chosen."""
-    if len(choice) < len(classes):
-        scores = scores[choice]
-        scores = scores / np.float32(float(scores.sum()) or 1.0)
-    place = int(np.searchsorted(choice, truth))
-    mine = scores[place]
-    rank = 1 + int((scores > mine).sum()) + int((scores[:place] == mine).sum())
-    found = pipeline.best(scores, tuple(classes[index] for index in choice), keep)
-    predictions = tuple(replace(prediction, index=int(choice[prediction.index])) for prediction in found)
-    return Answer(example, truth, rank, float(mine), predictions)
+    """One answer from the scores of all classes; with `among`, only those indices (rising) may be chosen."""
+    if among is not None:
+        scores = scores / np.float32(float(scores[among].sum()) or 1.0)
+    mine, rivals = scores[truth], scores if among is None else scores[among]
+    before = rivals[: truth if among is None else np.searchsorted(among, truth)]
+    rank = 1 + int(np.count_nonzero(rivals > mine)) + int(np.count_nonzero(before == mine))
+    return Answer(example, truth, rank, float(mine), pipeline.best(scores, classes, keep, among=among))
 
 
 class _Tally:

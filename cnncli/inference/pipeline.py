@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from cnncli import images
 from cnncli.backbones import ImageClass
@@ -129,10 +130,20 @@ class _Engines:
 
 
 def best(
-    scores: Scores, classes: tuple[ImageClass, ...], top: int, min_confidence: float = 0.0
+    scores: Scores,
+    classes: tuple[ImageClass, ...],
+    top: int,
+    min_confidence: float = 0.0,
+    among: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Prediction, ...]:
-    """The `top` classes by score, best first; of equal scores the lower index first."""
-    order = np.argsort(-scores, kind="stable")[:top]
+    """The `top` classes by score, best first; of equal scores the lower index first.
+
+    `among` are the indices, rising, of the classes that may be answered; None: all.
+    """
+    if among is None:
+        order = np.argsort(-scores, kind="stable")[:top]
+    else:
+        order = among[np.argsort(-scores[among], kind="stable")[:top]]
     ranked = enumerate(order.tolist(), 1)
     rows = (Prediction(rank, index, classes[index], float(scores[index])) for rank, index in ranked)
     return tuple(row for row in rows if row.score >= min_confidence)
