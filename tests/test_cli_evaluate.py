@@ -1,0 +1,213 @@
+"""`cnncli evaluate` as its users meet it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from models_for_tests import CHANNELS, compiled_copy
+from photos_for_tests import COLOURS, photo, write_photos
+from PIL import Image
+
+from cnncli.runs import Run, Seen
+
+Cnncli = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flat_tflite: Path) -> Path:
+    """Four photos of each colour, one of the green ones red in truth; the model is `model.tflite` beside them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(flat_tflite, "model.tflite")
+    folder = write_photos(Path("photos"), each=4)
+    photo(0, 99).save(folder / "green" / "3.png")
+    return folder
+
+
+@pytest.fixture
+def twin(photos: Path, flat_model: Path) -> Path:
+    """The same network in another file."""
+    return Path(shutil.copy("model.tflite", "twin.tflite"))
+
+
+def evaluated(run: SimpleNamespace) -> dict:
+    assert run.code in (0, 3), run.err
+    return json.loads(run.out)
+
+
+def table(path: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(Path(path).read_text())))
+
+
+def test_evaluate_says_what_was_right(cnncli: Cnncli, photos: Path) -> None:
+    found = evaluated(cnncli("evaluate", "model.tflite", photos, "--format", "json"))
+    keys = "schema model data split images errors accuracy top_k loss per_class confusion intervals".split()
+    assert list(found)[: len(keys)] == keys
+    assert (found["images"], found["errors"], found["split"]) == (12, 0, "all")
+    assert found["accuracy"] == 11 / 12 and found["top_k"] == {"3": 1.0}
+    assert found["confusion"]["counts"] == [[4, 0, 0], [1, 3, 0], [0, 0, 4]]
+    assert [(row["label"], row["recall"]) for row in found["per_class"]] == [("red", 1), ("green", 0.75), ("blue", 1)]
+    low, high = found["intervals"]["accuracy"]
+    assert (low, high) == pytest.approx((0.6461, 0.9851), abs=1e-4)
+
+
+def test_evaluate_counts_what_predict_answers(cnncli: Cnncli, photos: Path) -> None:
+    lines = cnncli("predict", photos, "--model", "model.tflite", "--top", "1", "--format", "jsonl").out.splitlines()
+    rows = [json.loads(line) for line in lines]
+    right = sum(Path(row["path"]).parent.name == row["predictions"][0]["label"] for row in rows)
+    found = evaluated(cnncli("evaluate", "model.tflite", photos, "--format", "json"))
+    assert found["accuracy"] == right / len(rows)
+    written = Path("answers.jsonl")
+    cnncli("evaluate", "model.tflite", photos, "--top", "1", "--predictions", written)
+    answers = {row["path"]: row for row in map(json.loads, written.read_text().splitlines())}
+    assert {row["path"]: row["predictions"] for row in rows} == {
+        path: answer["predictions"] for path, answer in answers.items()
+    }
+    assert answers["photos/green/3.png"]["truth"]["label"] == "green"
+    assert answers["photos/green/3.png"]["truth"]["rank"] > 1
+
+
+def test_evaluate_shows_a_table_and_says_where_it_was_wrong(cnncli: Cnncli, photos: Path) -> None:
+    run = cnncli("evaluate", "model.tflite", photos)
+    assert run.code == 0
+    assert "green/3.png" in run.out and "accuracy" in run.out
+
+
+def test_evaluate_csv_has_a_row_for_each_figure(cnncli: Cnncli, photos: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(cnncli("evaluate", "model.tflite", photos, "--format", "csv").out)))
+    found = {(row["metric"], row["label"]): row["value"] for row in rows}
+    assert float(found["accuracy", ""]) == pytest.approx(11 / 12, abs=1e-6)
+    assert float(found["recall", "green"]) == 0.75
+
+
+def test_evaluate_names_images_that_it_cannot_read_and_counts_them(cnncli: Cnncli, photos: Path) -> None:
+    (photos / "blue" / "0.png").write_bytes(b"<html>")
+    run = cnncli("evaluate", "model.tflite", photos, "--format", "json", "--predictions", "answers.csv")
+    assert run.code == 3 and "photos/blue/0.png: not an image: this is an HTML page" in run.err
+    assert (evaluated(run)["images"], evaluated(run)["errors"]) == (11, 1)
+    rows = table("answers.csv")
+    assert [row["path"] for row in rows if row["error"]] == ["photos/blue/0.png"]
+    for picture in photos.rglob("*.png"):
+        picture.write_bytes(b"")
+    assert cnncli("evaluate", "model.tflite", photos).code == 1
+
+
+def test_evaluate_exits_with_4_below_a_gate(cnncli: Cnncli, photos: Path) -> None:
+    assert cnncli("evaluate", "model.tflite", photos, "--min-accuracy", "0.9", "--min", "top3=1").code == 0
+    run = cnncli("evaluate", "model.tflite", photos, "--min-accuracy", "0.95", "--min", "f1-macro=0.99")
+    assert run.code == 4
+    assert "accuracy is 0.9167, below 0.95" in run.err and "f1-macro is" in run.err
+
+
+def test_evaluate_compares_two_models(cnncli: Cnncli, photos: Path, twin: Path) -> None:
+    found = evaluated(cnncli("evaluate", "model.tflite", twin, photos, "--format", "json"))
+    assert [one["model"] for one in found["models"]] == ["model.tflite", "twin.tflite"]
+    (pair,) = found["comparisons"]
+    assert (pair["both_right"], pair["only_a"], pair["only_b"], pair["both_wrong"]) == (11, 0, 0, 1)
+    assert pair["p_value"] == 1 and pair["better"] is None
+    assert "twin.tflite" in cnncli("evaluate", "model.tflite", twin, photos).out
+
+
+def test_evaluate_refuses_classes_that_do_not_match(cnncli: Cnncli, photos: Path) -> None:
+    (photos / "blue").rename(photos / "purple")
+    run = cnncli("evaluate", "model.tflite", photos)
+    assert run.code == 1 and "only in the data: purple" in run.err and "b (blue)" in run.err
+    run = cnncli("evaluate", "model.tflite", photos, "--allow-missing", "--format", "json")
+    assert evaluated(run)["images"] == 8 and evaluated(run)["left_out"] == 4
+    assert "4 images are left out" in run.err
+
+
+def test_evaluate_chooses_among_the_classes_of_the_data_if_told(cnncli: Cnncli, photos: Path) -> None:
+    shutil.rmtree(photos / "red")
+    assert evaluated(cnncli("evaluate", "model.tflite", photos, "--format", "json"))["accuracy"] == 7 / 8
+    found = evaluated(cnncli("evaluate", "model.tflite", photos, "--only-present", "--format", "json"))
+    assert found["images"] == 8 and {row["label"] for row in found["per_class"]} == {"green", "blue"}
+
+
+def test_evaluate_warns_of_images_that_the_run_was_trained_on(cnncli: Cnncli, photos: Path, flat_model: Path) -> None:
+    from hashlib import sha256
+
+    run = Run(Path("run"))
+    run.folder.mkdir()
+    shutil.copy(flat_model, run.model)
+    rows = [("train", "red/0.png"), ("val", "red/1.png"), ("train", "blue/2.png")]
+    run.write_data(
+        Seen(split, name.split("/")[0], sha256((photos / name).read_bytes()).hexdigest(), name) for split, name in rows
+    )
+    done = cnncli("evaluate", "run", photos, "--format", "json")
+    assert "warning: run was trained on 2 of these 12 images" in done.err
+    assert evaluated(done)["seen_in_training"] == 2
+    compiled_copy(flat_model, Path("run", "copy.tflite"))
+    assert evaluated(cnncli("evaluate", "run/copy.tflite", photos, "--format", "json"))["seen_in_training"] == 0
+
+
+def test_evaluate_writes_page_matrix_and_answers(cnncli: Cnncli, photos: Path) -> None:
+    outputs = ("--report", "page.html", "--confusion", "matrix.png", "--predictions", "answers.csv")
+    run = cnncli("evaluate", "model.tflite", photos, *outputs)
+    assert run.code == 0 and "page.html: written" in run.err
+    assert "91.7" in Path("page.html").read_text()
+    with Image.open("matrix.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 200
+    assert len(table("answers.csv")) == 12 * len(COLOURS)
+    cnncli("evaluate", "model.tflite", photos, "--confusion", "matrix.csv")
+    assert [list(row.values())[1:] for row in table("matrix.csv")] == [
+        ["4", "0", "0"],
+        ["1", "3", "0"],
+        ["0", "0", "4"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("photos",), 2, "expected MODEL and DATA, got 'photos' alone: cnncli evaluate MODEL photos"),
+        (("model.tflite", "model.tflite", "photos"), 2, "model.tflite: given twice"),
+        (("model.tflite", "twin.tflite", "photos", "--confusion", "m.png"), 2, "--confusion goes with one MODEL"),
+        (("model.tflite", "photos", "--report", "page.pdf"), 2, "expected a name that ends in .html or .htm"),
+        (("model.tflite", "photos", "--report", "none/page.html"), 2, "there is no folder none"),
+        (("model.tflite", "labels.csv", "--predictions", "labels.csv"), 2, "this is the input"),
+        (("model.tflite", "photos", "--min", "speed=1"), 2, "no figure is called 'speed'"),
+        (("model.tflite", "photos", "--min-accuracy", "90"), 2, "expected a number from 0 to 1"),
+        (("model.tflite", "photos", "--split", "val"), 1, "it has no val split; --split can be: train, all"),
+        (("model.tflite", "fotos"), 1, "fotos"),
+        (("modle.tflite", "photos"), 1, "modle.tflite: no such file"),
+    ],
+)
+def test_evaluate_refuses_what_cannot_be_meant(
+    cnncli: Cnncli, photos: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    Path("labels.csv").write_text("path,label\nphotos/red/0.png,red\n")
+    run = cnncli("evaluate", *arguments)
+    assert run.code == code and said in " ".join(run.err.split())
+    assert Path("labels.csv").read_text().startswith("path,label")
+
+
+def test_evaluate_leaves_no_half_written_file_when_the_network_fails(
+    cnncli: Cnncli, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cnncli.errors import ModelError
+    from cnncli.inference.engine import LiteRTEngine
+
+    def fail(self: LiteRTEngine, pixels: object) -> None:
+        raise ModelError("model.tflite: out of order")
+
+    monkeypatch.setattr(LiteRTEngine, "__call__", fail)
+    Path("answers.csv").write_text("the one before\n")
+    run = cnncli("evaluate", "model.tflite", photos, "--predictions", "answers.csv")
+    assert run.code == 1 and "out of order" in run.err
+    assert Path("answers.csv").read_text() == "the one before\n"
+    assert [path.name for path in Path().glob(".*.tmp")] == []
+
+
+def test_evaluate_scores_a_manifest_and_a_published_set_alike(cnncli: Cnncli, photos: Path) -> None:
+    lines = [f"{path},{path.parent.name},test" for path in sorted(photos.rglob("*.png"))]
+    Path("labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    found = evaluated(cnncli("evaluate", "model.tflite", "labels.csv", "--format", "json"))
+    assert (found["split"], found["images"], found["accuracy"]) == ("test", 12, 11 / 12)
+    assert [row["class_id"] for row in found["per_class"]] == [one.id for one in CHANNELS]
