@@ -76,7 +76,8 @@ def compare(a: Evaluation, b: Evaluation) -> Comparison:
             bool(b.columns.right[j]),
         )
         for i, j in pairs
-        if a.classes[a.columns.predicted[i]].id != b.classes[b.columns.predicted[j]].id
+        if not (a.columns.right[i] and b.columns.right[j])  # the class may have another name in each model
+        and a.classes[a.columns.predicted[i]].id != b.classes[b.columns.predicted[j]].id
     ]
     return Comparison(
         a.model,
