@@ -45,7 +45,8 @@ class Columns:
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        return np.equal(self.truth_rank, 1)
+        right: npt.NDArray[np.bool_] = self.truth_rank == 1
+        return right
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,22 @@ class Evaluation:
         expected = {found.index for found in self.matches if found.index is not None}
         return tuple(sorted(expected | set(self.columns.predicted.tolist())))
 
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """The rows and columns of `confusion` for the classes in `shown`."""
+        return self.confusion[np.ix_(self.shown, self.shown)]
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """`counts` as parts of their rows: of the images of a class, what they were called; 0 without images."""
+        shares: npt.NDArray[np.float64] = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
+        return shares
+
+    @cached_property
+    def elsewhere(self) -> int:
+        """How many images were called a class that the data has no image of."""
+        return int(self.per_class.predicted[self.per_class.support == 0].sum())
+
     @cached_property
     def per_class(self) -> ClassScores:
         """For all of the model's classes."""
@@ -138,6 +155,21 @@ class Evaluation:
     @cached_property
     def calibration_error(self) -> float:
         return metrics.calibration_error(self.reliability)
+
+    @property
+    def overconfidence(self) -> float:
+        """How much higher the mean score of the best class is than the accuracy; negative: it is lower."""
+        return float(self.columns.score.mean(dtype=np.float64)) - self.accuracy if self.images else 0.0
+
+    @cached_property
+    def deciles(self) -> tuple[Bin, ...]:
+        """`reliability` in ten bins, which are easier to name."""
+        return metrics.reliability(self.columns.score, self.columns.right, 10)
+
+    def by_f1(self) -> tuple[int, ...]:
+        """The classes that have images, the lowest F1 first; of equal ones the one with more images first."""
+        figures, support = self.per_class.f1, self.per_class.support
+        return tuple(i for i in np.lexsort((-support, figures)).tolist() if support[i])
 
     def confused(self, most: int) -> tuple[Pair, ...]:
         """The pairs of classes that are confused most often, at most `most`; of equal counts the first classes."""
