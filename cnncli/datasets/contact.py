@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from PIL import Image
 
@@ -18,6 +19,8 @@ _FEW_CLASSES = 20
 _PX, _PX_OF_MANY = 96, 64  # the longer side of a picture on the sheet, with few classes and with many
 _ACROSS, _ACROSS_OF_MANY = 10, 5  # pictures of a class
 
+Item = TypeVar("Item")
+
 
 def data_sheet(dataset: Dataset, seen: list[Inspected], progress: Callable[[int, int | None], None]) -> Image.Image:
     """The sheet, mode `RGB`: a row for each class that has images. The same data give the same sheet."""
@@ -29,20 +32,20 @@ def data_sheet(dataset: Dataset, seen: list[Inspected], progress: Callable[[int,
     rows = []
     for done, label in enumerate(sorted(by_class), 1):
         name = printable(dataset.classes[label].label.replace("_", " "))
-        shown = (_thumbnail(example, side) for example in _spread(by_class[label], across))
+        shown = (thumbnail(example, side) for example in spread(by_class[label], across))
         rows.append((name, [image for image in shown if image is not None]))
         progress(done, len(by_class))
     return class_sheet([row for row in rows if row[1]])
 
 
-def _spread(examples: list[Example], count: int) -> list[Example]:
+def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
     """At most `count` of them at equal distances."""
-    if len(examples) <= count:
-        return examples
-    return [examples[number * len(examples) // count] for number in range(count)]
+    if len(items) <= count:
+        return items
+    return [items[number * len(items) // count] for number in range(count)]
 
 
-def _thumbnail(example: Example, side: int) -> Image.Image | None:
+def thumbnail(example: Example, side: int) -> Image.Image | None:
     """The image at most `side` pixels high and wide; a small one enlarged by a whole number, pixel by pixel.
 
     None where only the header could be read.
