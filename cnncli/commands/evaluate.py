@@ -120,7 +120,7 @@ def evaluate(
     if min_accuracy is not None:
         gates = (Gate("accuracy", min_accuracy), *gates)
     question = Question(split, top, only_present, allow_missing, request.workers or usable_cores())
-    dataset = opened(data, offline=request.offline)
+    dataset = opened(data, offline=request.offline, to_train=False)
     with _answers(predictions, top) as write:
         evaluations = [
             _evaluate(replace(request, model=model), dataset, question, write, first=number == 0)
@@ -196,10 +196,11 @@ class _Write:
 
     def __init__(self, file: BinaryIO | None, *, as_csv: bool = False, top: int = 0) -> None:
         from cnncli.evaluation import formats
+        from cnncli.formats import csv_lines
 
         self._file, self._as_csv, self._top, self._formats = file, as_csv, top, formats
         if as_csv:
-            self._put(formats.prediction_header())
+            self._put(csv_lines([formats.PREDICTION_COLUMNS]))
 
     def answer(self, answer: Answer, model: ReadyModel) -> None:
         if self._file is not None:
@@ -241,7 +242,7 @@ def _print(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison],
 
         screen = console.results()
         for found in evaluations:
-            screen.print(evaluation_tables(found, screen.width))
+            screen.print(evaluation_tables(found, screen.width, matrix_option="--confusion"))
         if comparisons:
             screen.print(comparison_tables(evaluations, comparisons, screen.width))
     else:

@@ -12,11 +12,14 @@ from cnncli.datasets.folders import Progress, read_folder
 from cnncli.datasets.layout import class_folders, refused
 
 
-def open_dataset(data: str, *, offline: bool, notify: Callable[[str], None], progress: Progress) -> Dataset:
+def open_dataset(
+    data: str, *, offline: bool, notify: Callable[[str], None], progress: Progress, to_train: bool = True
+) -> Dataset:
     """The labelled images that DATA stands for; no image is read yet.
 
     The name of a published data set wins over a path (`./mnist` is the path). `progress` hears the bytes of a
-    download or the files of a folder. Raises DataError, drawing the expected layout where that is the trouble.
+    download or the files of a folder. Raises DataError, drawing the expected layout where that is the trouble; with
+    `to_train` also for images that no network can learn from: a single class, a split that lacks one.
     """
     from cnncli.datasets import published
 
@@ -26,9 +29,9 @@ def open_dataset(data: str, *, offline: bool, notify: Callable[[str], None], pro
     path = Path(data)
     try:
         if path.is_dir():
-            return read_folder(data, progress)
+            return read_folder(data, progress, to_train=to_train)
         if path.is_file() and path.suffix.lower() in manifest.EXTENSIONS:
-            return manifest.read_manifest(data)
+            return manifest.read_manifest(data, to_train=to_train)
         exists = path.exists()
     except ValueError:  # a null character
         exists = False

@@ -19,14 +19,15 @@ _REPORT_EVERY = 1000  # files
 _MOST_NOTES = 8  # on passed-over files, before they are added up
 
 
-def read_folder(data: str, progress: Progress) -> Dataset:
+def read_folder(data: str, progress: Progress, *, to_train: bool = True) -> Dataset:
     """The data set in a folder. Its subfolders are the classes, or splits with class folders inside.
 
     It is split when every visible subfolder is called train, val (valid, validation) or test, in any case and also
     as training and testing, train is among them, and each holds class folders. Of a folder with a single folder
-    inside, which holds those, that one is read, as archives unpack. Raises DataError drawing the expected layout.
+    inside, which holds those, that one is read, as archives unpack. Raises DataError drawing the expected layout;
+    without `to_train` classes may be few and splits may lack some, as images to score do.
     """
-    return _Reader(data, progress).dataset()
+    return _Reader(data, progress).dataset(to_train=to_train)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class _Reader:
         self._num_files = 0
         self._passed_over: dict[str, Counter[str]] = defaultdict(Counter)  # by class
 
-    def dataset(self) -> Dataset:
+    def dataset(self, *, to_train: bool) -> Dataset:
         root = self._root(Path(self._data))
         top = self._without_copy(self._level(root))
         found: Found
@@ -57,7 +58,8 @@ class _Reader:
         else:
             expected = class_folders(self._data)
             found = {"train": self._classes(root, root, expected, top)}
-        return arranged(self._data, found, [*self._notes, *_passed_over_notes(self._passed_over)], expected)
+        notes = [*self._notes, *_passed_over_notes(self._passed_over)]
+        return arranged(self._data, found, notes, expected, to_train=to_train)
 
     def _root(self, folder: Path) -> Path:
         """The folder itself, or the one that an archive put around its content."""

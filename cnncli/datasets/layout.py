@@ -65,18 +65,25 @@ def listed(names: Collection[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def arranged(data: str, found: Found, notes: Iterable[str], expected: str) -> Dataset:
-    """The data set of the images found. Raises DataError if one could not train or measure a network with it."""
-    problem = _problem(found)
+def arranged(data: str, found: Found, notes: Iterable[str], expected: str, *, to_train: bool) -> Dataset:
+    """The data set of the images found. Raises DataError if there are none; `to_train`: if no network can learn them."""
+    problem = _problem(found) if to_train else _no_images(found)
     if problem is not None:
         raise refused(data, problem, expected)
-    names = sorted(found["train"], key=natural_order)
+    names = sorted({name for classes in found.values() for name, images in classes.items() if images}, key=natural_order)
     splits = {
-        split: tuple(Example(str(path), label, path) for label, name in enumerate(names) for path in found[split][name])
+        split: tuple(
+            Example(str(path), label, path) for label, name in enumerate(names) for path in found[split].get(name, ())
+        )
         for split in SPLITS
         if split in found
     }
     return Dataset(data, _classes(names), splits, tuple(notes))
+
+
+def _no_images(found: Found) -> str | None:
+    there = any(images for classes in found.values() for images in classes.values())
+    return None if there else "no image in any class"
 
 
 def _problem(found: Found) -> str | None:

@@ -19,10 +19,10 @@ EXTENSIONS = (".csv", ".jsonl")
 _Row = tuple[int, dict[str, Any]]  # its line in the file, and its fields
 
 
-def read_manifest(data: str) -> Dataset:
+def read_manifest(data: str, *, to_train: bool = True) -> Dataset:
     """The data set that a manifest describes: fields path, label and, if there are splits, split; others are ignored.
 
-    Paths are relative to the manifest's folder. Raises DataError naming the line.
+    Paths are relative to the manifest's folder. Raises DataError naming the line; `to_train` as in `read_folder`.
     """
     path = Path(data)
     read = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
@@ -41,7 +41,7 @@ def read_manifest(data: str) -> Dataset:
     if not by_split:
         raise refused(data, "no image is named here", MANIFEST)
     found: Found = {split: dict(classes) for split, classes in by_split.items()}
-    return arranged(data, found, (), MANIFEST)
+    return arranged(data, found, (), MANIFEST, to_train=to_train)
 
 
 def _csv_rows(data: str, file: TextIO) -> Iterator[_Row]:
