@@ -16,7 +16,7 @@ from rich.text import Text
 from cnncli.text import duration, printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import JustifyMethod, RenderableType
 
     from cnncli.backbones import ImageClass
     from cnncli.evaluation.comparison import Comparison
@@ -32,7 +32,7 @@ _WORST, _BEST = 15, 5
 _PAIRS, _MISTAKES, _DIFFERENCES = 8, 5, 10
 _RENAMED = 8
 _LABEL_COLUMNS = 24
-_MIN_LABEL = 10
+_MIN_LABEL, _MAX_LABEL = 10, 40
 _HONEST = 0.005  # scores that are off by less than half a point are as good as right
 # What a cell of the matrix is laid on, by its share of the row: on the diagonal (right) and beside it (wrong). Ink and
 # paper are both set, so that it can be read on a dark and on a light screen.
@@ -82,13 +82,12 @@ def _grid(*justify: str) -> Table:
 
 
 def _headed(heads: Sequence[str], num_names: int) -> Table:
-    """A table whose first columns are names and whose others are figures."""
+    """A table whose first columns are names and whose others are figures, or bars where they have no head."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for number, head in enumerate(heads):
         is_name = number < num_names
-        table.add_column(
-            Text(head, "bold"), justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold"
-        )
+        justify: JustifyMethod = "left" if is_name or not head else "right"
+        table.add_column(Text(head, "bold"), justify=justify, no_wrap=not is_name, overflow="fold")
     return table
 
 
@@ -113,26 +112,25 @@ def _summary(e: Evaluation, width: int) -> RenderableType:
 
 def _about(e: Evaluation) -> list[tuple[str, Text]]:
     """What was measured on."""
-    beside = [f"{len(e.failures):,} could not be read"] if e.failures else []
-    beside += [f"{e.left_out:,} of classes that the model does not know left out"] if e.left_out else []
-    images = Text(f"{e.images:,} in {duration(e.seconds)}" + "".join(f"; {each}" for each in beside))
+    images = Text(f"{e.images:,} in {duration(e.seconds)}")
     if e.seen_in_training:
-        images.append(f"; {e.seen_in_training:,} of them the model was trained on", "yellow")
-    known = [found for found in e.matches if found.index is not None]
-    ways = " and ".join(way for way in ("id", "label") if any(found.by == way for found in known)) or "id"
-    among = "; the model chose among these only" if e.only_present else ""
-    rows = [
-        ("images", images),
-        ("classes", Text(f"{len(known):,} of the model's {len(e.classes):,}, by {ways}{among}")),
+        images.append(f", {e.seen_in_training:,} of them seen in training", "yellow")
+    if e.failures:
+        images.append(f"; {len(e.failures):,} could not be read", "yellow")
+    if e.left_out:
+        images.append(f"; {e.left_out:,} left out, of classes that the model does not know", "yellow")
+    known = [(found, e.classes[found.index]) for found in e.matches if found.index is not None]
+    ways = " and ".join(sorted({found.by for found, _ in known}))
+    among = "; it chose among these only" if e.only_present else ""
+    classes = Text(f"{len(known):,} of the model's {len(e.classes):,}, matched by {ways}{among}")
+    renamed = [(found.data_class, its) for found, its in known if found.by == "label" and found.data_class.id != its.id]
+    lines = [
+        f"{_cut(printable(ours.id), _LABEL_COLUMNS)} -> {_cut(_readable(its), _LABEL_COLUMNS)}"
+        for ours, its in renamed[:_RENAMED]
     ]
-    renamed = [
-        (found.data_class, e.classes[found.index]) for found in known if found.by == "label" and found.index is not None
-    ]
-    renamed = [(ours, theirs) for ours, theirs in renamed if ours.id != theirs.id]
-    rows += [("", Text(f"{printable(ours.id)} -> {_readable(theirs)}", "dim")) for ours, theirs in renamed[:_RENAMED]]
     if len(renamed) > _RENAMED:
-        rows.append(("", Text(f"and {len(renamed) - _RENAMED:,} more, which --format json shows", "dim")))
-    return rows
+        lines.append(f"and {len(renamed) - _RENAMED:,} more, which --format json shows")
+    return [("images", images), ("classes", classes), *(("", Text(line, "dim")) for line in lines)]
 
 
 def _proportions(e: Evaluation) -> list[tuple[str, float, Interval]]:
@@ -145,7 +143,7 @@ def _proportion(value: float, interval: Interval, width: int) -> RenderableType:
     table = _grid("right", *["left"] * (1 + (width >= _WIDE_COLUMNS)))
     bar = [Bar(1.0, 0, value, width=_BAR_COLUMNS, color="cyan")] if width >= _WIDE_COLUMNS else []
     low, high = interval
-    table.add_row(Text(f"{value:.1%}", "bold"), *bar, Text(f"{low:.1%} to {high:.1%} (95% interval)"))
+    table.add_row(Text(f"{value:6.1%}", "bold"), *bar, Text(f"{low:.1%} to {high:.1%} (95% interval)"))
     return table
 
 
@@ -167,24 +165,27 @@ def _matrix(e: Evaluation, width: int, matrix_option: str) -> RenderableType:
     if spare < 0:
         return Text(f"confusion matrix: {size:,} classes do not fit here; {matrix_option} FILE.png draws it", "dim")
     cell = widest + 1 + (spare >= size)
-    room = width - _INDENT - len(str(size)) - 1 - cell * size
+    room = min(_MAX_LABEL, width - _INDENT - len(str(size)) - 1 - cell * size)
     labels = _labels(e)
     table = Table(box=None, padding=0, pad_edge=False)
-    table.add_column(justify="right", width=len(str(size)) + 1, no_wrap=True)
+    table.add_column(width=len(str(size)) + 1, no_wrap=True)
     names = [_cut(labels[index], room - 1) for index in e.shown]
     table.add_column(width=max(map(cell_len, names)) + 1, no_wrap=True)
     for number in range(1, size + 1):
-        table.add_column(Text(f"{number} ", "dim"), justify="right", width=cell, no_wrap=True)
+        table.add_column(Text(f"{number:>{cell - 1}} ", "dim"), width=cell, no_wrap=True)
     for row, (name, counts, shares) in enumerate(zip(names, e.counts.tolist(), e.shares.tolist(), strict=True)):
-        cells = [_cell(*cell, row == column) for column, cell in enumerate(zip(counts, shares, strict=True))]
-        table.add_row(Text(f"{row + 1} ", "dim"), Text(name), *cells)
-    return _titled("confusion matrix", "rows: what the images are; columns: what they were called", table)
+        styles = [
+            _tint(share, row == column) if count else "dim"
+            for column, (count, share) in enumerate(zip(counts, shares, strict=True))
+        ]
+        figures = [str(count) if count or row == column else "-" for column, count in enumerate(counts)]
+        cells = (Text(f"{figure:>{cell - 1}} ", style) for figure, style in zip(figures, styles, strict=True))
+        table.add_row(Text(f"{row + 1:>{len(str(size))}} ", "dim"), Text(name), *cells)
+    return _titled("confusion matrix", "a row is a truth, a column a prediction", table)
 
 
-def _cell(count: int, share: float, right: bool) -> Text:
-    if not count:
-        return Text("0 " if right else "- ", "dim")
-    return Text(f"{count} ", next((style for least, style in (_RIGHT if right else _WRONG) if share >= least), ""))
+def _tint(share: float, right: bool) -> str:
+    return next((style for least, style in (_RIGHT if right else _WRONG) if share >= least), "")
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------
@@ -197,14 +198,14 @@ def _classes(e: Evaluation, width: int) -> RenderableType:
     table = _headed(["class", "images", "precision", "recall", *bar, "F1", *bar], 1)
     labels = _labels(e)
     for index in shown:
-        name = Text(_cut(labels[index], max(_MIN_LABEL, width - (60 if wide else 38))))
+        name = Text(_cut(labels[index], max(_MIN_LABEL, min(_MAX_LABEL, width - (60 if wide else 38)))))
         table.add_row(name, *_class_figures(e, index, wide))
     remark, notes = "", []
     if len(shown) < len(ranked):
-        remark = f"of {len(ranked):,}, the {_WORST} with the lowest F1 and the {_BEST} with the highest"
+        remark = f"the {_WORST} lowest F1 and the {_BEST} highest of {len(ranked):,}"
         notes.append("--format csv and --report FILE.html show all")
     if e.elsewhere:
-        notes.insert(0, f"{e.elsewhere:,} images were called a class that the data has no image of")
+        notes.insert(0, f"{e.elsewhere:,} images were called classes that have no images here")
     return _titled("classes", remark, table, *notes)
 
 
@@ -231,7 +232,7 @@ def _confused(e: Evaluation, width: int) -> RenderableType | None:
     for pair in pairs:
         names = (Text(_cut(labels[index], room)) for index in (pair.truth, pair.predicted))
         table.add_row(*names, Text(f"{pair.count:,} of {pair.support:,}"))
-    return _titled("most confused", "what it is, what it was called, how often", table) if pairs else None
+    return _titled("most confused", "truth, prediction, images", table) if pairs else None
 
 
 def _mistakes(e: Evaluation, width: int) -> RenderableType | None:
@@ -245,7 +246,7 @@ def _mistakes(e: Evaluation, width: int) -> RenderableType | None:
     table = _grid("right", "left", "left", "left")
     for answer, cells in zip(answers, rows, strict=True):
         table.add_row(*map(Text, cells), Text(_middle_cut(printable(answer.example.name), path_room), "dim"))
-    return _titled("most confident mistakes", "score, what it was called, what it is", table) if answers else None
+    return _titled("most confident mistakes", "score, prediction, truth", table) if answers else None
 
 
 def _taken(rows: Sequence[Sequence[str]]) -> int:
@@ -259,7 +260,7 @@ def _reliability(e: Evaluation, width: int) -> RenderableType:
     for each in e.deciles:
         if each.count:
             table.add_row(*_bin_cells(each, wide))
-    remark = "honest scores are right as often as they say"
+    remark = "scores, and how often they are right"
     return _titled("reliability", f"{remark}; | is the mean score" if wide else remark, table)
 
 
@@ -314,14 +315,11 @@ def _comparison(c: Comparison, width: int) -> RenderableType:
 
 
 def _verdict(c: Comparison) -> str:
+    found = "no difference beyond chance"
+    if c.better is not None:
+        found = f"{printable(c.better)} is better: {abs(c.only_a - c.only_b):,} images more right"
     chance = "p < 0.0001" if c.p_value < 0.0001 else f"p = {c.p_value:.2g}"
-    if c.better is None:
-        return f"No difference beyond chance: equally good models differ so much or more with {chance} (McNemar)."
-    more = f"{abs(c.only_a - c.only_b):,}"
-    return (
-        f"{printable(c.better)} is better, right on {more} images more: "
-        f"equally good models differ so much with {chance} (McNemar)."
-    )
+    return f"{found}; a difference this large between equally good models has {chance} (McNemar)"
 
 
 def _differences(c: Comparison, a: str, b: str, width: int) -> RenderableType | None:
