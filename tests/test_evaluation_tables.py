@@ -50,9 +50,9 @@ def test_summary_gives_the_figures_with_their_intervals() -> None:
     given = evaluation(["cat", "dog", "owl", "emu"], failures=(Failure("bad.png", "cut off"),), seen_in_training=7)
     lines = lines_of(given)
     low, high = given.interval()
-    facts = {line.split()[0]: line for line in lines[1:9]}
+    facts = {line.split()[0]: line for line in lines[1:8]}
     assert lines[0] == "runs/one on photos, split test"
-    assert facts["images"].endswith("200 in 12 s; 1 could not be read; 7 of them the model was trained on")
+    assert facts["images"].endswith("200 in 12 s, 7 of them seen in training; 1 could not be read")
     assert facts["classes"].endswith("4 of the model's 4, matched by id")
     assert (
         f" {given.accuracy:.1%} " in facts["accuracy"]
@@ -136,7 +136,7 @@ def test_class_without_images_or_predictions_has_dashes_for_what_is_not_defined(
     cat, _, owl, note = section(lines_of(given, 60), "classes")[1:]
     assert cat.split() == ["cat", "67", "-", "0.0%", "0.0%"]
     assert owl.split() == ["owl", "0", "0.0%", "-", "-"]
-    assert note.strip() == "200 images were called a class that the data has no image of"
+    assert note.strip() == "200 images were called classes that have no images here"
 
 
 def test_of_many_classes_the_worst_and_the_best_are_shown_and_where_all_are() -> None:
