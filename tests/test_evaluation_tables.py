@@ -51,7 +51,7 @@ def test_summary_gives_the_figures_with_their_intervals() -> None:
     lines = lines_of(given)
     low, high = given.interval()
     facts = {line.split()[0]: line for line in lines[1:8]}
-    assert lines[0] == "runs/one on photos, split test"
+    assert lines[0] == "runs/one on photos, test split"
     assert facts["images"].endswith("200 in 12 s, 7 of them seen in training; 1 could not be read")
     assert facts["classes"].endswith("4 of the model's 4, matched by id")
     assert (

@@ -95,7 +95,7 @@ def _headed(heads: Sequence[str], num_names: int) -> Table:
 
 
 def _summary(e: Evaluation, width: int) -> RenderableType:
-    split = "all of it" if e.split == "all" else f"split {e.split}"
+    split = "all of it" if e.split == "all" else f"{e.split} split"
     title = Text.assemble((printable(e.model), "bold"), f" on {printable(e.data)}, {split}")
     table = _grid("left", "left")
     for name, text in _about(e):
