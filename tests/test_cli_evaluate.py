@@ -205,9 +205,17 @@ def test_evaluate_leaves_no_half_written_file_when_the_network_fails(
     assert [path.name for path in Path().glob(".*.tmp")] == []
 
 
-def test_evaluate_scores_a_manifest_and_a_published_set_alike(cnncli: Cnncli, photos: Path) -> None:
+def test_evaluate_scores_a_manifest_of_test_images_alone(cnncli: Cnncli, photos: Path) -> None:
     lines = [f"{path},{path.parent.name},test" for path in sorted(photos.rglob("*.png"))]
     Path("labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
     found = evaluated(cnncli("evaluate", "model.tflite", "labels.csv", "--format", "json"))
     assert (found["split"], found["images"], found["accuracy"]) == ("test", 12, 11 / 12)
     assert [row["class_id"] for row in found["per_class"]] == [one.id for one in CHANNELS]
+
+
+def test_evaluate_takes_images_of_one_class_only(cnncli: Cnncli, photos: Path) -> None:
+    Path("labels.csv").write_text("path,label,split\nphotos/green/0.png,green,test\nphotos/green/3.png,green,test\n")
+    for data in ("labels.csv", photos):
+        shutil.rmtree(photos / "red", ignore_errors=True), shutil.rmtree(photos / "blue", ignore_errors=True)
+        found = evaluated(cnncli("evaluate", "model.tflite", data, "--format", "json"))
+        assert found["accuracy"] == {"labels.csv": 1 / 2, photos: 3 / 4}[data]

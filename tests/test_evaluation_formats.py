@@ -16,10 +16,11 @@ from sklearn.metrics import confusion_matrix
 from cnncli.backbones import ImageClass
 from cnncli.datasets.dataset import Example
 from cnncli.datasets.pixels import Failure
-from cnncli.errors import CnncliError, OutputError
+from cnncli.errors import CnncliError
 from cnncli.evaluation import formats, matrix
 from cnncli.evaluation.comparison import compare
 from cnncli.evaluation.evaluation import Answer
+from cnncli.evaluation.rows import COLUMNS, answer_csv, answer_json, failure_csv, failure_json
 from cnncli.inference.pipeline import Prediction
 
 CLASSES = (ImageClass("n0", "cat"), ImageClass("n1", "dog"))
@@ -142,17 +143,17 @@ def test_tabs_hold_what_the_tables_show_with_nothing_cut() -> None:
 
 
 def test_prediction_as_csv_has_a_line_for_each_class_and_the_truth_on_all() -> None:
-    assert ",".join(formats.PREDICTION_COLUMNS) == (
+    assert ",".join(COLUMNS) == (
         "path,model,true_class_id,true_label,true_rank,true_score,rank,index,class_id,label,score,error"
     )
-    assert formats.prediction_csv(answer('a,"b".png'), "m", CLASSES) == (
+    assert answer_csv(answer('a,"b".png'), "m", CLASSES) == (
         '"a,""b"".png",m,n1,dog,2,0.250000,1,0,n0,cat,0.750000,\n"a,""b"".png",m,n1,dog,2,0.250000,2,1,n1,dog,0.250000,\n'
     )
-    assert rows(formats.failure_csv(UNREADABLE[0], "m")) == [[UNREADABLE[0].name, "m", *[""] * 9, "not an image"]]
+    assert rows(failure_csv(UNREADABLE[0], "m")) == [[UNREADABLE[0].name, "m", *[""] * 9, "not an image"]]
 
 
 def test_prediction_as_json_is_what_predict_gives_with_the_truth() -> None:
-    assert json.loads(formats.prediction_json(answer(), "m", CLASSES)) == {
+    assert json.loads(answer_json(answer(), "m", CLASSES)) == {
         "schema": 1,
         "path": "a.png",
         "model": "m",
@@ -163,16 +164,16 @@ def test_prediction_as_json_is_what_predict_gives_with_the_truth() -> None:
         "error": None,
         "truth": {"index": 1, "class_id": "n1", "label": "dog", "rank": 2, "score": 0.25},
     }
-    failed = json.loads(formats.failure_json(UNREADABLE[0], "m"))
+    failed = json.loads(failure_json(UNREADABLE[0], "m"))
     assert (failed["predictions"], failed["error"], failed["truth"]) == ([], "not an image", None)
 
 
 def test_paths_that_are_not_utf_8_survive_in_every_format() -> None:
     name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
-    assert json.loads(formats.prediction_json(answer(name), "m", CLASSES))["path"] == name
-    assert formats.prediction_json(answer(name), "m", CLASSES).isascii()
-    assert b"caf\xe9.png," in formats.prediction_csv(answer(name), "m", CLASSES).encode("utf-8", "surrogateescape")
-    assert b"caf\xe9.png," in formats.failure_csv(Failure(name, "why"), "m").encode("utf-8", "surrogateescape")
+    assert json.loads(answer_json(answer(name), "m", CLASSES))["path"] == name
+    assert answer_json(answer(name), "m", CLASSES).isascii()
+    assert b"caf\xe9.png," in answer_csv(answer(name), "m", CLASSES).encode("utf-8", "surrogateescape")
+    assert b"caf\xe9.png," in failure_csv(Failure(name, "why"), "m").encode("utf-8", "surrogateescape")
 
 
 # -- the matrix --------------------------------------------------------------------------------------------------------
@@ -227,12 +228,6 @@ def test_matrix_is_written_as_png_and_replaces_an_old_one(tmp_path: Path) -> Non
     with Image.open(path) as image:
         assert image.format == "PNG"
     assert [file.name for file in tmp_path.iterdir()] == ["matrix.png"]
-
-
-@pytest.mark.parametrize("name", ["matrix", "matrix.txt", "matrix.jpg"])
-def test_matrix_under_another_suffix_is_a_usage_error_that_names_both(name: str, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"\.csv or \.png"):
-        matrix.write(evaluation(), tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["none/matrix.csv", "none/matrix.png"])

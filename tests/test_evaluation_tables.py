@@ -106,7 +106,7 @@ def test_confusion_matrix_that_does_not_fit_is_not_shown_but_where_to_get_it(
 ) -> None:
     lines = lines_of(evaluation([f"class {number}" for number in range(classes)], images=800), width)
     text = " ".join(lines)
-    assert ("--matrix FILE.png" in text) != fits and ("a row is a truth" in text) == fits
+    assert ("--confusion FILE.png" in text) != fits and ("a row is a truth" in text) == fits
 
 
 def test_cells_are_tinted_by_share_with_ink_and_paper_both_set() -> None:

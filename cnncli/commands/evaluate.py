@@ -195,22 +195,22 @@ class _Write:
     """Writes the rows of `--predictions` as they come; without a file, nowhere."""
 
     def __init__(self, file: BinaryIO | None, *, as_csv: bool = False, top: int = 0) -> None:
-        from cnncli.evaluation import formats
+        from cnncli.evaluation import rows
         from cnncli.formats import csv_lines
 
-        self._file, self._as_csv, self._top, self._formats = file, as_csv, top, formats
+        self._file, self._as_csv, self._top, self._rows = file, as_csv, top, rows
         if as_csv:
-            self._put(csv_lines([formats.PREDICTION_COLUMNS]))
+            self._put(csv_lines([rows.COLUMNS]))
 
     def answer(self, answer: Answer, model: ReadyModel) -> None:
         if self._file is not None:
-            form = self._formats.prediction_csv if self._as_csv else self._formats.prediction_json
-            rows = replace(answer, predictions=answer.predictions[: self._top])
-            self._put(form(rows, model.name, model.card.classes))
+            form = self._rows.answer_csv if self._as_csv else self._rows.answer_json
+            kept = replace(answer, predictions=answer.predictions[: self._top])
+            self._put(form(kept, model.name, model.card.classes))
 
     def failure(self, failure: Failure, model: str) -> None:
         if self._file is not None:
-            form = self._formats.failure_csv if self._as_csv else self._formats.failure_json
+            form = self._rows.failure_csv if self._as_csv else self._rows.failure_json
             self._put(form(failure, model))
 
     def _put(self, text: str) -> None:
@@ -242,7 +242,7 @@ def _print(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison],
 
         screen = console.results()
         for found in evaluations:
-            screen.print(evaluation_tables(found, screen.width, matrix_option="--confusion"))
+            screen.print(evaluation_tables(found, screen.width))
         if comparisons:
             screen.print(comparison_tables(evaluations, comparisons, screen.width))
     else:

@@ -66,11 +66,13 @@ def listed(names: Collection[str]) -> str:
 
 
 def arranged(data: str, found: Found, notes: Iterable[str], expected: str, *, to_train: bool) -> Dataset:
-    """The data set of the images found. Raises DataError if there are none; `to_train`: if no network can learn them."""
+    """The data set of the images found. Raises DataError if there are none; `to_train`: if none can be learned from."""
     problem = _problem(found) if to_train else _no_images(found)
     if problem is not None:
         raise refused(data, problem, expected)
-    names = sorted({name for classes in found.values() for name, images in classes.items() if images}, key=natural_order)
+    names = sorted(
+        {name for classes in found.values() for name, images in classes.items() if images}, key=natural_order
+    )
     splits = {
         split: tuple(
             Example(str(path), label, path) for label, name in enumerate(names) for path in found[split].get(name, ())

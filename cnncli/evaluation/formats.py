@@ -6,16 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cnncli import formats
 from cnncli.backbones import ImageClass
-from cnncli.datasets.pixels import Failure
 from cnncli.evaluation.comparison import Comparison
-from cnncli.evaluation.evaluation import Answer, Evaluation, Pair
+from cnncli.evaluation.evaluation import Evaluation, Pair
 from cnncli.evaluation.matching import Match
 from cnncli.evaluation.metrics import Averages, Interval
+from cnncli.evaluation.rows import answer_object
 from cnncli.formats import SCHEMA, SCORE_DIGITS, csv_lines, score, tab_lines
-from cnncli.inference.pipeline import Result
-from cnncli.sources import Source
 
 CSV_HEADER = ("model", "metric", "class_id", "label", "value", "low", "high")
 _CONFUSED = 20  # pairs in JSON, which has the whole matrix too
@@ -23,18 +20,15 @@ _CONFUSED = 20  # pairs in JSON, which has the whole matrix too
 Cells = tuple[object, ...]
 
 
-# -- JSON --------------------------------------------------------------------------------------------------------------
-
-
 def as_json(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison]) -> str:
-    """A line of JSON: one model's object, or several with what they have been compared on.
+    """JSON: one model's object, or several with what they have been compared on.
 
     ASCII, so that any path survives any encoding.
     """
     if len(evaluations) == 1:
-        return json.dumps(evaluation_object(evaluations[0]))
+        return json.dumps(evaluation_object(evaluations[0])) + "\n"
     models, compared = map(evaluation_object, evaluations), map(comparison_object, comparisons)
-    return json.dumps({"schema": SCHEMA, "models": list(models), "comparisons": list(compared)})
+    return json.dumps({"schema": SCHEMA, "models": list(models), "comparisons": list(compared)}) + "\n"
 
 
 def evaluation_object(e: Evaluation) -> dict[str, Any]:
@@ -59,7 +53,7 @@ def evaluation_object(e: Evaluation) -> dict[str, Any]:
         "weighted": _averages(e.weighted),
         "calibration": _calibration(e),
         "confused": [_pair(pair, e.classes) for pair in e.confused(_CONFUSED)],
-        "mistakes": [prediction_object(answer, e.model, e.classes) for answer in e.mistakes],
+        "mistakes": [answer_object(answer, e.model, e.classes) for answer in e.mistakes],
         "failures": [{"path": failure.name, "error": failure.reason} for failure in e.failures],
         "left_out": e.left_out,
         "seen_in_training": e.seen_in_training,
@@ -161,9 +155,6 @@ def _rounded(value: float) -> float:
     return round(float(value), SCORE_DIGITS)
 
 
-# -- CSV ---------------------------------------------------------------------------------------------------------------
-
-
 def as_csv(evaluations: Sequence[Evaluation]) -> str:
     """A line for each figure, with a header: those of a whole model have no class."""
     return csv_lines([CSV_HEADER, *(row for e in evaluations for row in _csv_rows(e))])
@@ -195,9 +186,6 @@ def _overall(e: Evaluation) -> Iterator[tuple[str, str, Interval | None]]:
         for metric, value in _averages(averages).items():
             yield f"{metric}_{name}", score(value), None
     yield "seconds", f"{e.seconds:.3f}", None
-
-
-# -- tab-separated text ------------------------------------------------------------------------------------------------
 
 
 def as_tabs(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison]) -> str:
@@ -237,46 +225,3 @@ def _comparison_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
     yield (c.a, c.b, "better", c.better or "")
     for found in c.differences:
         yield (c.a, c.b, "differ", found.truth.id, found.a.id, found.b.id, found.example.name)
-
-
-# -- every prediction --------------------------------------------------------------------------------------------------
-
-PREDICTION_COLUMNS = (
-    "path", "model", "true_class_id", "true_label", "true_rank", "true_score",
-    "rank", "index", "class_id", "label", "score", "error",
-)  # fmt: skip
-
-
-def prediction_csv(answer: Answer, model: str, classes: tuple[ImageClass, ...]) -> str:
-    """One image as CSV lines, one for each prediction."""
-    named, start = classes[answer.truth], (answer.example.name, model)
-    truth = (*named, answer.truth_rank, score(answer.truth_score))
-    return csv_lines(
-        (*start, *truth, said.rank, said.index, *said.image_class, score(said.score), "") for said in answer.predictions
-    )
-
-
-def failure_csv(failure: Failure, model: str) -> str:
-    """An image that could not be read as a CSV line."""
-    return csv_lines([(failure.name, model, *[""] * (len(PREDICTION_COLUMNS) - 3), failure.reason)])
-
-
-def prediction_object(answer: Answer, model: str, classes: tuple[ImageClass, ...]) -> dict[str, Any]:
-    """One image as the JSON object that `predict` gives, with its true class and what that scored."""
-    truth = {
-        "index": answer.truth,
-        **_named(classes[answer.truth]),
-        "rank": answer.truth_rank,
-        "score": _rounded(answer.truth_score),
-    }
-    return {**formats.as_object(Result(Source(answer.example.name), model, answer.predictions)), "truth": truth}
-
-
-def prediction_json(answer: Answer, model: str, classes: tuple[ImageClass, ...]) -> str:
-    """One image as a line of JSON, without a line end."""
-    return json.dumps(prediction_object(answer, model, classes))
-
-
-def failure_json(failure: Failure, model: str) -> str:
-    """An image that could not be read as a line of JSON, without a line end."""
-    return json.dumps({**formats.as_object(Result(Source(failure.name), model, error=failure.reason)), "truth": None})

@@ -10,14 +10,11 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from cnncli import outputs
-from cnncli.errors import CnncliError, OutputError
 from cnncli.evaluation.evaluation import Evaluation
-from cnncli.files import replacing
 from cnncli.fonts import MIN_TEXT_PX, font_of, typeface
 from cnncli.formats import csv_lines
 from cnncli.text import printable
 
-SUFFIXES = (".csv", ".png")
 _MAP = "viridis_r"  # perceptually uniform, and the same order for the colour-blind; dark is much
 _LEAST = 0.1  # where on it the smallest share begins: its palest colours cannot be told from paper
 _EXPONENT = 0.5  # of a share, so that confusions of a few percent can be seen
@@ -32,22 +29,12 @@ Colours = npt.NDArray[np.uint8]  # `(..., 3)`
 
 
 def write(e: Evaluation, path: Path) -> None:
-    """Writes the matrix atomically, as the suffix says; raises OutputError for another, CnncliError if that fails."""
-    require_suffix(path)
+    """Writes the matrix atomically, a picture if the name ends in .png, else CSV. Raises CnncliError."""
     if path.suffix.lower() == ".png":
         outputs.save(as_picture(e), path)
         return
-    try:
-        with replacing(path) as file:
-            file.write(as_csv(e).encode("utf-8", "surrogateescape"))
-    except OSError as problem:
-        raise CnncliError(f"{path}: cannot be written ({problem.strerror or problem})") from problem
-
-
-def require_suffix(path: Path) -> None:
-    """Raises OutputError if a matrix cannot be written under this name."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path}: a confusion matrix is written as CSV or PNG; give a name that ends in .csv or .png")
+    with outputs.saving(path) as file:
+        file.write(as_csv(e).encode("utf-8", "surrogateescape"))
 
 
 def as_csv(e: Evaluation) -> str:

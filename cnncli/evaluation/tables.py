@@ -40,12 +40,12 @@ _RIGHT = ((0.75, "bold #ffffff on #00568c"), (0.5, "#ffffff on #2f7fb5"), (0.0, 
 _WRONG = ((0.3, "bold #ffffff on #a63d00"), (0.1, "#000000 on #f09a5a"), (0.02, "#000000 on #fbdcc3"))
 
 
-def evaluation_tables(e: Evaluation, width: int, *, matrix_option: str = "--matrix") -> RenderableType:
-    """One model's evaluation for a terminal of `width` columns; `matrix_option` writes what does not fit there."""
+def evaluation_tables(e: Evaluation, width: int) -> RenderableType:
+    """One model's evaluation for a terminal of `width` columns."""
     return _stacked(
         [
             _summary(e, width),
-            _matrix(e, width, matrix_option),
+            _matrix(e, width),
             _classes(e, width),
             _confused(e, width),
             _mistakes(e, width),
@@ -89,9 +89,6 @@ def _headed(heads: Sequence[str], num_names: int) -> Table:
         justify: JustifyMethod = "left" if is_name or not head else "right"
         table.add_column(Text(head, "bold"), justify=justify, no_wrap=not is_name, overflow="fold")
     return table
-
-
-# -- summary -----------------------------------------------------------------------------------------------------------
 
 
 def _summary(e: Evaluation, width: int) -> RenderableType:
@@ -156,14 +153,11 @@ def _calibration(e: Evaluation) -> str:
     return f"{e.calibration_error:.1%} error (ECE): {mean}"
 
 
-# -- confusion matrix --------------------------------------------------------------------------------------------------
-
-
-def _matrix(e: Evaluation, width: int, matrix_option: str) -> RenderableType:
+def _matrix(e: Evaluation, width: int) -> RenderableType:
     size, widest = len(e.shown), len(str(max(len(e.shown), e.counts.max(initial=0))))
     spare = width - _INDENT - len(str(size)) - 1 - _MIN_LABEL - size * (widest + 1)
     if spare < 0:
-        return Text(f"confusion matrix: {size:,} classes do not fit here; {matrix_option} FILE.png draws it", "dim")
+        return Text(f"confusion matrix: {size:,} classes do not fit here; --confusion FILE.png draws it", "dim")
     cell = widest + 1 + (spare >= size)
     room = min(_MAX_LABEL, width - _INDENT - len(str(size)) - 1 - cell * size)
     labels = _labels(e)
@@ -186,9 +180,6 @@ def _matrix(e: Evaluation, width: int, matrix_option: str) -> RenderableType:
 
 def _tint(share: float, right: bool) -> str:
     return next((style for least, style in (_RIGHT if right else _WRONG) if share >= least), "")
-
-
-# -- classes -----------------------------------------------------------------------------------------------------------
 
 
 def _classes(e: Evaluation, width: int) -> RenderableType:
@@ -220,9 +211,6 @@ def _class_figures(e: Evaluation, index: int, wide: bool) -> list[RenderableType
         if wide:
             cells.append(Bar(1.0, 0, value, width=_SMALL_BAR_COLUMNS, color="cyan"))
     return cells
-
-
-# -- where it goes wrong -----------------------------------------------------------------------------------------------
 
 
 def _confused(e: Evaluation, width: int) -> RenderableType | None:
@@ -274,9 +262,6 @@ def _marked_bar(value: float, mark: float) -> Text:
     place = min(_BAR_COLUMNS - 1, round(mark * _BAR_COLUMNS))
     bar = ("\u2588" * round(value * _BAR_COLUMNS)).ljust(_BAR_COLUMNS)
     return Text.assemble((bar[:place], "cyan"), ("|", "bold"), (bar[place + 1 :], "cyan"))
-
-
-# -- several models ----------------------------------------------------------------------------------------------------
 
 
 def _side_by_side(evaluations: Sequence[Evaluation], width: int) -> RenderableType:
@@ -337,9 +322,6 @@ def _differences(c: Comparison, a: str, b: str, width: int) -> RenderableType | 
         table.add_row(*names, Text(_middle_cut(printable(found.example.name), path_room), "dim"))
     remark = f"the first {_DIFFERENCES} of {len(c.differences):,}" if len(c.differences) > _DIFFERENCES else ""
     return _titled("what they differ on", remark, table)
-
-
-# -- names -------------------------------------------------------------------------------------------------------------
 
 
 def _readable(image_class: ImageClass) -> str:
