@@ -227,7 +227,7 @@ def adopt(file: Path, labels: Path, input_range: str, resize: Resize, output: Pa
 @click.option("--to", required=True, type=click.Choice(tuple(EXPORT_SUFFIXES)), help="What to write.")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Of the weights, with --to litert.  [default: float32]")
 @click.option(
-    "--images", multiple=True, metavar="IMAGE", shell_complete=complete_file, help="To check it on; may be given again."
+    "--images", multiple=True, metavar="IMAGE", shell_complete=complete_file, help="To check it on; once for each."
 )
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Weights (.h5) of a pretrained NAME.")
 @click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing.")
@@ -260,11 +260,11 @@ def export(
       cnncli models export runs/photos --to litert --dtype float16
       cnncli models export mobilenet-0.75 --to keras -o mobilenet.keras --images holiday/
     """
+    if dtype is not None and to != "litert":
+        raise click.UsageError(f"--dtype {dtype} goes with --to litert; a .keras file is always float32")
     from cnncli.inference.export import Export
     from cnncli.inference.export import export as export_model
 
-    if dtype is not None and to != "litert":
-        raise click.UsageError(f"--dtype {dtype} goes with --to litert; a .keras file is always float32")
     wanted = Export(ModelRequest(model, weights, offline=offline), to, dtype or DTYPES[0], images, output, force)
     done = export_model(wanted, notify=console.note, meter=lambda what, unit: console.progress(what, unit=unit))
     for name, reason in done.parity.failures:
