@@ -35,6 +35,12 @@ class ModelError(CnncliError):
     """A model or weights file is refused."""
 
 
+class ParityError(CnncliError):
+    """An exported model does not answer as the one that it was made from."""
+
+    exit_code = ExitCode.GATE
+
+
 class WeightsUnavailableError(CnncliError):
     """Published weights are not on this machine and cannot be fetched."""
 

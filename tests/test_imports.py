@@ -42,6 +42,7 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["models", "list"],
         ["models", "path", "resnet50"],
         ["models", "show", "resnet50"],
+        ["models", "export", "resnet50", "--to", "keras", "--dtype", "float16"],
         ["shapes", "--input", "7x7", "--kernel", "3"],
         ["shapes", "--input", "32x32x3", "conv:6:5", "--explain", "--compare-dense"],
         ["shapes", "--model", "resnet50", "--format", "csv"],

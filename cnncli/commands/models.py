@@ -12,12 +12,14 @@ import click
 from cnncli import console
 from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
 from cnncli.commands.batch import each
-from cnncli.commands.options import common_options, complete_model, complete_network
+from cnncli.commands.options import common_options, complete_file, complete_model, complete_network
 from cnncli.errors import ExitCode, outcome
 from cnncli.inference.adoption import INPUT_RANGES
+from cnncli.inference.request import DTYPES, EXPORT_SUFFIXES, ModelRequest
 from cnncli.text import printable
 
 if TYPE_CHECKING:
+    from cnncli.inference.export import Exported
     from cnncli.inference.inventory import Check
 
 _CLASSES_ON_A_TERMINAL = 20  # of 1000, which would scroll the card away
@@ -102,7 +104,6 @@ def pull(names: tuple[str, ...], offline: bool) -> ExitCode:
       cnncli models pull mobilenet resnet50
     """
     from cnncli.inference.models import open_model
-    from cnncli.inference.request import ModelRequest
 
     def one(row: Backbone) -> None:
         with console.progress(row.name, unit="bytes") as downloaded:
@@ -219,6 +220,70 @@ def adopt(file: Path, labels: Path, input_range: str, resize: Resize, output: Pa
     done = adopt_model(file, labels=labels, input_range=input_range, resize=resize, output=output, force=force)
     console.note(f"{output}: written; {done}")
     console.note(f"Next: cnncli predict PHOTO --model {shlex.quote(str(output))}")
+
+
+@models.command()
+@click.argument("model", metavar="NAME|FILE|RUN_DIR", shell_complete=complete_model)
+@click.option("--to", required=True, type=click.Choice(tuple(EXPORT_SUFFIXES)), help="What to write.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Of the weights, with --to litert.  [default: float32]")
+@click.option(
+    "--images", multiple=True, metavar="IMAGE", shell_complete=complete_file, help="To check it on; once for each."
+)
+@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Weights (.h5) of a pretrained NAME.")
+@click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="NEW", help="File to write.  [default: MODEL's name]"
+)
+@click.option("--force", is_flag=True, help="Replace NEW if it exists.")
+@common_options
+def export(
+    model: str,
+    to: str,
+    dtype: str | None,
+    images: tuple[str, ...],
+    weights: Path | None,
+    offline: bool,
+    output: Path | None,
+    force: bool,
+) -> ExitCode:
+    """Write a model as one file to take elsewhere, and check that it answers as before.
+
+    'litert' is a .tflite file for phones, boards and programs without TensorFlow; with float16 weights it takes half
+    the space. 'keras' is a .keras file for Keras. Both carry the card: classes, input, licence, figures.
+
+    Before it is written, the new file is compared with the original on up to 100 real images: those of --images (as
+    in 'cnncli predict'), else images of the run, else photos that come with cnncli. If they disagree, nothing is
+    written and the exit code is 4.
+
+    \b
+    Example:
+      cnncli models export runs/photos --to litert --dtype float16
+      cnncli models export mobilenet-0.75 --to keras -o mobilenet.keras --images holiday/
+    """
+    if dtype is not None and to != "litert":
+        raise click.UsageError(f"--dtype {dtype} goes with --to litert; a .keras file is always float32")
+    from cnncli.inference.export import Export
+    from cnncli.inference.export import export as export_model
+
+    wanted = Export(ModelRequest(model, weights, offline=offline), to, dtype or DTYPES[0], images, output, force)
+    done = export_model(wanted, notify=console.note, meter=lambda what, unit: console.progress(what, unit=unit))
+    for name, reason in done.parity.failures:
+        console.error(f"{printable(name)}: {reason}")
+    console.write(_agreement(done))
+    console.note(f"{done.path}: written, {done.path.stat().st_size / 1e6:.1f} MB")
+    console.note(f"Next: cnncli predict PHOTO --model {shlex.quote(str(done.path))}")
+    return outcome(done.parity.images, len(done.parity.failures))
+
+
+def _agreement(done: Exported) -> str:
+    parity = done.parity
+    rows = (
+        ("compared on", f"{parity.images} {done.origin}"),
+        ("same best class", f"{parity.same_first} of {parity.images}"),
+        (f"same top {parity.top}", f"{parity.same_top} of {parity.images}"),
+        ("largest difference", f"{parity.difference:.2g} of a probability ({done.tolerance:g} is allowed)"),
+    )
+    return "".join(f"{what:18}  {value}\n" for what, value in rows)
 
 
 def _row(name: str) -> Backbone:

@@ -33,7 +33,7 @@ def adopt(path: Path, *, labels: Path, input_range: str, resize: Resize, output:
     require_model_format(path)
     if has_card(path):  # to normalise its pixels a second time would make every answer wrong
         raise ModelError(f"{path}: this model has a card already and can be used as it is; adopt the original instead")
-    _check_output(output, path, force)
+    check_output(output, path.suffix, f"like that of {path}", source=path, force=force)
     adoption = Adoption(path, labels_from_file(labels), input_range, resize, output)
     if path.suffix == ".keras":
         from cnncli.learning.models import adopt_keras
@@ -42,13 +42,16 @@ def adopt(path: Path, *, labels: Path, input_range: str, resize: Resize, output:
     return _adopt_tflite(adoption)
 
 
-def _check_output(output: Path, path: Path, force: bool) -> None:
-    """Raises ModelError unless `output` can be written: found out before the work, not after it."""
-    if output.suffix != path.suffix:
-        raise ModelError(f"{output}: expected a name that ends in {path.suffix}, like that of {path}")
+def check_output(output: Path, suffix: str, why: str, *, source: Path | None, force: bool) -> None:
+    """Raises ModelError unless `output` can be written: found out before the work, not after it.
+
+    `why` it is to end in `suffix` goes into the message; `source` is the model that it is made from.
+    """
+    if output.suffix != suffix:
+        raise ModelError(f"{output}: expected a name that ends in {suffix}, {why}")
     if output.is_dir():
         raise ModelError(f"{output}: is a folder; expected the name of a file to write")
-    if output.exists() and output.samefile(path):
+    if source is not None and output.exists() and source.exists() and output.samefile(source):
         raise ModelError(f"{output}: is the model itself; choose another name")
     if output.exists() and not force:
         raise ModelError(f"{output}: exists; choose another name or add --force")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 from cnncli.backbones import BACKBONES
 from cnncli.errors import CacheError, ModelError
@@ -20,6 +21,7 @@ from cnncli.inference import cache, child
 from cnncli.modelfile import read_card
 
 Notify = Callable[[str], None]
+Form = Literal["litert", "litert-float16", "keras"]
 
 # Part of every key: raise it when the same weights compile to another network (layers, normalisation, converter).
 RECIPE = 1
@@ -35,9 +37,10 @@ class Job:
     kind: str
     name: str
     path: Path
+    form: Form = "litert"  # what is made of it; the cache holds this one alone
 
     def key(self) -> str:
-        """What the compiled network depends on: the weights' content, the network and the recipe."""
+        """What an entry of the cache depends on: the weights' content, the network and the recipe."""
         content = cache.hashes(self.path).sha256
         # of a MobileNet the weights tell the width, whatever width was asked for
         network = BACKBONES[self.name].function if self.kind == "backbone" else ""
@@ -85,6 +88,16 @@ def obtain(job: Job, notify: Notify) -> Compiled:
         if entry is not None:
             return entry
     raise ModelError(f"{job.path}: it is replaced again and again; try again when its writer has ended")
+
+
+def build(job: Job, output: Path) -> None:
+    """Writes the model file that `job` asks for, of any form, outside the cache. Raises ModelError.
+
+    The folder of `output` must be one that is made for this, since a process that is killed leaves files in it.
+    """
+    fault = _run_compiler(job, output, lambda: None)
+    if fault is not None:
+        raise ModelError(fault)
 
 
 def remove(entry: Compiled) -> None:
@@ -150,7 +163,7 @@ def _remove_leftovers(key: str) -> None:
 
 def _compile(job: Job, key: str, made: Path, work: cache.Work) -> Compiled | None:
     """The new entry, compiled at `made`; None if the source is no longer what `key` stands for."""
-    fault = _run_compiler(job, made, work)
+    fault = _run_compiler(job, made, work.beat)
     if job.key() != key:
         return None
     if fault is not None:
@@ -175,8 +188,8 @@ def _forget_older(entry: Compiled) -> None:
                 remove(other)
 
 
-def _run_compiler(job: Job, output: Path, work: cache.Work) -> str | None:
-    """Runs `cnncli.learning.compile` in a process of its own; returns what went wrong."""
+def _run_compiler(job: Job, output: Path, beat: Callable[[], None]) -> str | None:
+    """Runs `cnncli.learning.compile` in a process of its own, with a `beat` a second; returns what went wrong."""
     stdin, alive = os.pipe()  # closes when this process ends, however it ends, and the compiler with it
     try:
         with subprocess.Popen(
@@ -186,10 +199,10 @@ def _run_compiler(job: Job, output: Path, work: cache.Work) -> str | None:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=child.environment(),
+            env={**child.environment(), "TMPDIR": str(output.parent)},  # which is removed if the process is killed
         ) as process:
             try:
-                answer, noise = _communicate(process, work)
+                answer, noise = _communicate(process, beat)
             except BaseException:  # Ctrl-C or SIGTERM: TensorFlow would finish its work first
                 process.kill()
                 process.wait()  # which Popen's own end leaves out after Ctrl-C
@@ -202,15 +215,15 @@ def _run_compiler(job: Job, output: Path, work: cache.Work) -> str | None:
     return None if process.returncode == 0 else _fault(job, process.returncode, answer, noise)
 
 
-def _communicate(process: subprocess.Popen[str], work: cache.Work) -> tuple[str, str]:
+def _communicate(process: subprocess.Popen[str], beat: Callable[[], None]) -> tuple[str, str]:
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=_BEAT_S)
-        work.beat()
+        beat()
 
 
 def _command(job: Job, output: Path) -> list[str]:
-    values = {"kind": job.kind, "name": job.name, "path": str(job.path), "output": str(output)}
+    values = {"kind": job.kind, "name": job.name, "path": str(job.path), "form": job.form, "output": str(output)}
     return child.command("cnncli.learning.compile", json.dumps(values))
 
 

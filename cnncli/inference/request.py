@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BACKENDS = ("auto", "litert", "tensorflow")
+EXPORT_SUFFIXES = {"litert": ".tflite", "keras": ".keras"}
+DTYPES = ("float32", "float16")  # of an exported network's weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Compiles a network to LiteRT. Runs as a process of its own: `python -m cnncli.learning.compile JOB`.
+"""Makes a model file of a network, LiteRT or Keras, in a process of its own: `python -m cnncli.learning.compile JOB`.
 
 A process of its own keeps TensorFlow's memory, messages and crashes away from the run that asked for it, and can be
 stopped at once.
@@ -23,7 +23,7 @@ from cnncli.inference.engine import LiteRTEngine
 from cnncli.inference.locate import backbone_card
 from cnncli.learning import tf
 from cnncli.learning.backbones import build
-from cnncli.learning.models import load_carded, versions
+from cnncli.learning.models import load_carded, save_carded, versions
 from cnncli.modelfile import ModelCard, write_tflite
 
 # Rounding makes probabilities of the networks in the table differ by less than 1e-4; more is an error.
@@ -39,8 +39,8 @@ def network(job: dict[str, str]) -> tuple[Any, ModelCard]:
     return build(row, weights), backbone_card(row)
 
 
-def compile_network(model: Any, spec: InputSpec) -> bytes:
-    """The LiteRT flatbuffer of a Keras network, for one image at a time.
+def compile_network(model: Any, spec: InputSpec, *, half: bool = False) -> bytes:
+    """The LiteRT flatbuffer of a Keras network, for one image at a time; with `half` its weights are float16.
 
     The batch is fixed at 1: with an open one LiteRT's XNNPACK delegate refuses MobileNetV3.
     """
@@ -50,14 +50,35 @@ def compile_network(model: Any, spec: InputSpec) -> bytes:
     one_image = tf.TensorSpec((1, spec.height, spec.width, channels), tf.float32)
     traced = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(one_image)
     frozen = convert_variables_to_constants_v2(traced)
-    flatbuffer: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen], frozen).convert()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], frozen)
+    if half:  # pixels and probabilities stay float32
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    flatbuffer: bytes = converter.convert()
     return flatbuffer
+
+
+def make(job: dict[str, str]) -> None:
+    """Builds the network and writes `job["output"]` in the form that the job names. Raises CnncliError and OSError."""
+    if job["form"] == "litert":
+        compile_job(job)
+        return
+    model, card = _current(job)
+    if job["form"] == "keras":
+        save_carded(model, card, Path(job["output"]))
+    else:  # float16: what rounding does to the answers is for the caller to measure
+        write_tflite(compile_network(model, card.input, half=True), card, Path(job["output"]))
+
+
+def _current(job: dict[str, str]) -> tuple[Any, ModelCard]:
+    """The network of a job, and its card with the software that is making a file of it now."""
+    model, card = network(job)
+    return model, replace(card, versions={**card.versions, **versions()})
 
 
 def compile_job(job: dict[str, str]) -> None:
     """Builds, compiles, writes `job["output"]` and compares its answer with Keras's on one random image."""
-    model, card = network(job)
-    card = replace(card, versions={**card.versions, **versions()})
+    model, card = _current(job)
     output = Path(job["output"])
     write_tflite(compile_network(model, card.input), card, output)
     shape = (card.input.height, card.input.width, 1 if card.input.color == "gray" else 3)
@@ -75,13 +96,14 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job = json.loads(sys.argv[1])
     try:
-        compile_job(job)
+        make(job)
     except CnncliError as problem:
         print(json.dumps({"error": str(problem)}))
         return 1
     except OSError as problem:
         place = problem.filename or Path(job["output"]).parent
-        print(json.dumps({"error": f"{place}: {problem.strerror or problem}; free some space, or set CNNCLI_CACHE"}))
+        elsewhere = "set CNNCLI_CACHE" if job["form"] == "litert" else "choose another folder"
+        print(json.dumps({"error": f"{place}: {problem.strerror or problem}; free some space, or {elsewhere}"}))
         return 1
     return 0
 
