@@ -11,7 +11,7 @@ from cnncli.evaluation.metrics import Bin
 from cnncli.history import EpochRow
 
 _WIDTH, _HEIGHT = 420.0, 280.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 18.0, 14.0, 38.0  # around the panel, for the scales
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 18.0, 14.0, 38.0  # around the panel, for the scales
 _TICKS = 5  # about so many on a scale
 _FEW = 40  # up to so many epochs each has a dot
 _LOG_FROM = 30.0  # a loss that falls to less than a thirtieth of itself is drawn on a logarithmic scale

@@ -98,7 +98,11 @@ def _differences(comparison: Comparison) -> Markup:
     found, shown = len(comparison.differences), report_gallery.num_shown(comparison)
     if not found:
         return element("p", "They call every image by the same name.")
-    told = f"They call {found:,} images by different names" + (f"; here are {shown}." if shown < found else ".")
+    told = (
+        f"They call {found:,} images by different names; of these one of the two has "
+        f"{comparison.only_a + comparison.only_b:,} right. "
+        + (f"Here are {shown}, spread over the data." if shown < found else "")
+    )
     return joined(
         [element("h4", "Images on which they differ"), element("p", told), report_gallery.differences(comparison)]
     )

@@ -21,7 +21,8 @@ MOST_IN_TABLE = 20  # classes
 _MOST_CONFUSED = 14  # classes of many that have a table of their own
 _PAIRS = 15
 _MAP_PX = 360  # of a larger map neighbouring classes share a pixel
-_HOT = 0.55  # from this part of a row on, a cell's figure is written in the ink of dark cells
+# From these parts of a row on, the first one on dark paper, a cell is so strong that its figure needs another ink
+_WARM, _HOT = 0.55, 0.72
 # Paper, right, wrong: as in report.css
 _LIGHT, _DARK = ("#f4f6f8", "#00598c", "#b34700"), ("#1d242c", "#7cc7f2", "#ffa566")
 
@@ -34,10 +35,10 @@ def section(evaluation: Evaluation) -> Markup:
     if len(shown) <= MOST_IN_TABLE:
         told = (
             "A row for each true class, a column for what its images were called: blue are the right ones, orange the "
-            "mistakes, the darker the larger their part of the row."
+            "mistakes, the stronger the larger their part of the row."
         )
-        matrix = element("div", element("p", told, class_="note"), _matrix(evaluation, shown))
-        return element("div", matrix, _pairs(evaluation), class_="flow")
+        both = element("div", _matrix(evaluation, shown), _pairs(evaluation), class_="flow")
+        return joined([element("p", told, class_="note"), both])
     return joined([element("div", _map(evaluation), _pairs(evaluation), class_="flow"), _subset(evaluation)])
 
 
@@ -89,7 +90,8 @@ def _column(name: str) -> Markup:
 
 def _cell(count: int, total: int, *, right: bool) -> Markup:
     share = count / max(1, total)
-    kinds = ("right" if right else "wrong", "hot" if share > _HOT else "", "" if count else "zero")
+    strong = "hot" if share > _HOT else "warm" if share > _WARM else ""
+    kinds = ("right" if right else "wrong", strong, "" if count else "zero")
     return element("td", f"{count:,}", class_=" ".join(filter(None, kinds)), style=f"--share:{share:.3f}")
 
 
@@ -117,9 +119,9 @@ def _map(evaluation: Evaluation) -> Markup:
     names = [printable(label(evaluation.classes[at])) for at in present]
     return element(
         "figure",
-        element("figcaption", told, class_="note"),
         image,
         element("output", class_="readout"),
+        element("figcaption", told, class_="note"),
         _data({"names": names, "block": block, "cells": _sparse(counts)}),
         class_="heat",
     )
@@ -170,12 +172,11 @@ def _pairs(evaluation: Evaluation) -> Markup:
         (
             class_name(evaluation.classes[pair.truth]),
             class_name(evaluation.classes[pair.predicted]),
-            f"{pair.count:,}",
-            f"{pair.support:,}",
+            f"{pair.count:,} of {pair.support:,}",
             f"{pair.count / pair.support:.1%}",
         )
         for pair in pairs
     ]
-    heads = ("true class", "called", "images", "of", "part")
+    heads = ("true class", "called", "images", "part")
     title = "Pairs that are confused most"
-    return element("div", element("h4", title), scrolling(title, table(heads, rows, names=2)))
+    return element("div", element("h4", title), scrolling(title, table(heads, rows, names=2)), class_="pairs")

@@ -86,35 +86,28 @@ def _figures(evaluation: Evaluation) -> Markup:
 
 def _accuracy(evaluation: Evaluation) -> Markup:
     """The accuracy and the top-k accuracy with their intervals."""
-    top = evaluation.top
-    also = (
-        []
-        if top == 1
-        else [
-            element("p", f"top-{top} accuracy ", element("strong", f"{evaluation.top_k(top):.1%}"), class_="what top"),
-            *_spread(evaluation.top_k(top), evaluation.interval(top)),
-            element("p", f"The true class is among its {top} best answers.", class_="note"),
-        ]
+    explained = (
+        f"{evaluation.num_right:,} of {evaluation.images:,} images are called right. With 95% confidence the accuracy "
+        "on other images like these is in this interval (Wilson\u2019s): the more images, the narrower."
     )
+    top = evaluation.top
+    shares = [(1, "accuracy", explained)]
+    if top > 1:
+        shares.append((top, f"top-{top} accuracy", f"The true class is among the model\u2019s {top} best answers."))
+    return element("div", *(_large(evaluation, *share) for share in shares), class_="hero")
+
+
+def _large(evaluation: Evaluation, top: int, name: str, explained: str) -> Markup:
+    """A proportion in large figures, with its interval as a band on a line from 0 to 1."""
+    value, bounds = evaluation.top_k(top), evaluation.interval(top)
     return element(
         "div",
-        element("p", "accuracy", class_="what"),
-        element("p", f"{evaluation.accuracy:.1%}", class_="accuracy"),
-        *_spread(evaluation.accuracy, evaluation.interval()),
-        element(
-            "p",
-            f"{evaluation.num_right:,} of {evaluation.images:,} images are called right. With 95% confidence the "
-            "accuracy on other images like these is in this interval (Wilson\u2019s): the more images, the narrower.",
-            class_="note",
-        ),
-        *also,
-        class_="hero",
+        element("p", name, class_="what"),
+        element("p", f"{value:.1%}", class_="accuracy"),
+        _scale(value, bounds),
+        element("p", "95% interval ", element("strong", interval(bounds)), class_="interval"),
+        element("p", explained, class_="note"),
     )
-
-
-def _spread(value: float, bounds: Interval) -> tuple[Markup, Markup]:
-    """An interval as a band on a line from 0 to 1, and in figures."""
-    return _scale(value, bounds), element("p", "95% interval ", element("strong", interval(bounds)), class_="interval")
 
 
 def _scale(value: float, bounds: Interval) -> Markup:
