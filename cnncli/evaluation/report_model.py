@@ -193,7 +193,7 @@ def _calibration(evaluation: Evaluation) -> Markup:
     score = float(np.mean(evaluation.columns.score)) if evaluation.images else 0.0
     low, high = evaluation.interval()
     verdict = (
-        "it is overconfident" if score > high else "it is underconfident" if score < low else "its scores are fair"
+        "it is overconfident" if score > high else "it is underconfident" if score < low else "they are fair on average"
     )
     told = (
         f"Its answers have a score of {score:.1%} on average, and {evaluation.accuracy:.1%} of them are right "
