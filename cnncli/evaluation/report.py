@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from cnncli.errors import CnncliError
 from cnncli.evaluation import report_comparison, report_model
 from cnncli.evaluation.comparison import Comparison
 from cnncli.evaluation.evaluation import Evaluation
 from cnncli.evaluation.markup import Markup, element, joined
-from cnncli.files import replacing
 from cnncli.history import EpochRow
+from cnncli.outputs import saving
 
 
 def write(
@@ -30,11 +29,8 @@ def write(
     came about. Raises CnncliError where the file cannot be written.
     """
     content = page(evaluations, comparisons, histories, made=made).encode()
-    try:
-        with replacing(path) as file:
-            file.write(content)
-    except (OSError, ValueError) as problem:
-        raise CnncliError(f"{path}: cannot be written ({getattr(problem, 'strerror', None) or problem})") from problem
+    with saving(path) as file:
+        file.write(content)
 
 
 def page(
