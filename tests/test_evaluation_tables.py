@@ -180,9 +180,9 @@ def test_most_confident_mistakes_come_first_with_their_images() -> None:
 
 
 def test_long_paths_are_cut_in_the_middle_so_that_the_file_name_stays() -> None:
-    path = "/home/user/" + "a/" * 100 + "00042.png"
+    path = "/data/user/" + "a/" * 100 + "00042.png"
     cut = tables._middle_cut(path, 30)
-    assert cell_len(cut) == 30 and cut.startswith("/home/use...") and cut.endswith("/a/a/00042.png")
+    assert cell_len(cut) == 30 and cut.startswith("/data/use...") and cut.endswith("/a/a/00042.png")
 
 
 def test_reliability_shows_the_bins_that_hold_images() -> None:
@@ -211,7 +211,7 @@ def test_no_mistake_leaves_out_what_would_be_empty() -> None:
 @pytest.mark.parametrize("classes", [1, 2, 10, 1000])
 def test_every_line_fits_the_terminal(classes: int, width: int) -> None:
     a = evaluation(MANY[:classes], images=1500, skill=4.0)
-    b = replace(evaluation(MANY[:classes], images=1500, skill=3.0, seed=1), model="/home/user/" + "runs/" * 20)
+    b = replace(evaluation(MANY[:classes], images=1500, skill=3.0, seed=1), model="/data/user/" + "runs/" * 20)
     for renderable in (tables.evaluation_tables(a, width), tables.comparison_tables([a, b], [compare(a, b)], width)):
         assert all(cell_len(line) <= width for line in shown(renderable, width).splitlines())
 
