@@ -43,7 +43,7 @@ def model(scores: list[list[float]], monkeypatch: pytest.MonkeyPatch, name: str 
     monkeypatch.setattr(ReadyModel, "most_engines", lambda self, at_once: at_once)
     monkeypatch.setattr(ReadyModel, "engine", lambda self, num_threads: TABLES[self.name])
     TABLES[name] = table
-    return ReadyModel(name, card, Path(name), "litert")
+    return ReadyModel(name, card, Path(__file__), "litert")
 
 
 TABLES: dict[str, Table] = {}

@@ -22,14 +22,16 @@ def complete_data(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return found or complete_file(ctx, param, incomplete)
 
 
-def opened(data: str, *, offline: bool, to_train: bool = True) -> Dataset:
-    """The data set that DATA names; what was passed over is noted. Raises DataError."""
+def opened(data: str, *, offline: bool, to_train: bool = True, wanted: str | None = "all") -> Dataset:
+    """The data set that DATA names, as `open_dataset` gives it; what was passed over is noted. Raises DataError."""
     from cnncli.datasets import published
     from cnncli.datasets.find import open_dataset
 
     what, unit = ("download", "bytes") if published.find(data) else ("folder", "files")
     with console.progress(what, unit=unit) as update:
-        dataset = open_dataset(data, offline=offline, notify=console.note, progress=update, to_train=to_train)
+        dataset = open_dataset(
+            data, offline=offline, notify=console.note, progress=update, to_train=to_train, wanted=wanted
+        )
     for text in dataset.notes:
         console.note(text)
     return dataset

@@ -120,7 +120,7 @@ def evaluate(
     if min_accuracy is not None:
         gates = (Gate("accuracy", min_accuracy), *gates)
     question = Question(split, top, only_present, allow_missing, request.workers or usable_cores())
-    dataset = opened(data, offline=request.offline, to_train=False)
+    dataset = opened(data, offline=request.offline, to_train=False, wanted=split)
     with _answers(predictions, top) as write:
         evaluations = [
             _evaluate(replace(request, model=model), dataset, question, write, first=number == 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +24,16 @@ SPLIT_NAMES: dict[str, Split] = {  # what folders and manifests call them, in sm
     "test": "test",
     "testing": "test",
 }
+
+
+def wanted_splits(there: Iterable[Split], wanted: str | None) -> tuple[Split, ...]:
+    """The splits that `wanted` asks for: those of one name or `all`; None: test, else val, else all.
+
+    All, too, where the one of that name is missing.
+    """
+    splits = tuple(split for split in SPLITS if split in set(there))
+    names = ("test", "val") if wanted is None else (wanted,)
+    return next(((split,) for name in names for split in splits if split == name), splits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,20 @@ from cnncli.datasets.layout import class_folders, refused
 
 
 def open_dataset(
-    data: str, *, offline: bool, notify: Callable[[str], None], progress: Progress, to_train: bool = True
+    data: str,
+    *,
+    offline: bool,
+    notify: Callable[[str], None],
+    progress: Progress,
+    to_train: bool = True,
+    wanted: str | None = "all",
 ) -> Dataset:
     """The labelled images that DATA stands for; no image is read yet.
 
     The name of a published data set wins over a path (`./mnist` is the path). `progress` hears the bytes of a
     download or the files of a folder. Raises DataError, drawing the expected layout where that is the trouble; with
-    `to_train` also for images that no network can learn from: a single class, a split that lacks one.
+    `to_train` also for images that no network can learn from: a single class, a split that lacks one. Of a folder with
+    splits those are read that are `wanted`, as `wanted_splits` has it.
     """
     from cnncli.datasets import published
 
@@ -29,7 +36,7 @@ def open_dataset(
     path = Path(data)
     try:
         if path.is_dir():
-            return read_folder(data, progress, to_train=to_train)
+            return read_folder(data, progress, to_train=to_train, wanted=wanted)
         if path.is_file() and path.suffix.lower() in manifest.EXTENSIONS:
             return manifest.read_manifest(data, to_train=to_train)
         exists = path.exists()

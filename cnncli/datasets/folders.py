@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.datasets.dataset import SPLIT_NAMES, Dataset, Split
+from cnncli.datasets.dataset import SPLIT_NAMES, Dataset, Split, wanted_splits
 from cnncli.datasets.layout import Found, arranged, class_folders, listed, refused, split_folders
 from cnncli.errors import DataError
 from cnncli.sources import Source, counts, is_image, kind, unreadable, visible_names, walk
@@ -19,15 +19,16 @@ _REPORT_EVERY = 1000  # files
 _MOST_NOTES = 8  # on passed-over files, before they are added up
 
 
-def read_folder(data: str, progress: Progress, *, to_train: bool = True) -> Dataset:
+def read_folder(data: str, progress: Progress, *, to_train: bool = True, wanted: str | None = "all") -> Dataset:
     """The data set in a folder. Its subfolders are the classes, or splits with class folders inside.
 
     It is split when every visible subfolder is called train, val (valid, validation) or test, in any case and also
     as training and testing, train is among them, and each holds class folders. Of a folder with a single folder
     inside, which holds those, that one is read, as archives unpack. Raises DataError drawing the expected layout;
-    without `to_train` classes may be few and splits may lack some, as images to score do.
+    without `to_train` classes may be few and splits may lack some, as images to score do. Of the splits those are read
+    that `wanted_splits` gives.
     """
-    return _Reader(data, progress).dataset(to_train=to_train)
+    return _Reader(data, progress).dataset(to_train=to_train, wanted=wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,15 @@ class _Reader:
         self._num_files = 0
         self._passed_over: dict[str, Counter[str]] = defaultdict(Counter)  # by class
 
-    def dataset(self, *, to_train: bool) -> Dataset:
+    def dataset(self, *, to_train: bool, wanted: str | None) -> Dataset:
         root = self._root(Path(self._data))
         top = self._without_copy(self._level(root))
         found: Found
         if self._is_split(top):
             expected = split_folders(self._data)
-            folders = self._split_folders(top).items()
-            found = {split: self._classes(folder, root, expected) for split, folder in folders}
+            folders = self._split_folders(top)
+            splits = wanted_splits(folders, wanted)
+            found = {split: self._classes(folders[split], root, expected) for split in splits}
         else:
             expected = class_folders(self._data)
             found = {"train": self._classes(root, root, expected, top)}

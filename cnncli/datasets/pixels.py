@@ -105,9 +105,7 @@ def load(examples: Sequence[Example], spec: InputSpec, *, workers: int, progress
         pixels[row] = images.network_input(picture, spec)
         return digest
 
-    if _mean_bytes(examples) < _SMALL_FILE_BYTES:
-        workers = 1
-    results = list(on_threads(one, range(len(examples)), workers, progress))
+    results = list(on_threads(one, range(len(examples)), readers(examples, workers), progress))
     good = [row for row, result in enumerate(results) if isinstance(result, bytes)]
     for place, row in enumerate(good):  # a part of the array at a time: a copy may not fit in memory
         if place != row:
@@ -125,8 +123,8 @@ def load(examples: Sequence[Example], spec: InputSpec, *, workers: int, progress
     )
 
 
-def _mean_bytes(examples: Sequence[Example]) -> float:
-    """The mean size of files, from some of them; of a published image, of its pixels."""
+def readers(examples: Sequence[Example], workers: int) -> int:
+    """How many of `workers` threads are worth using to read images: one alone if they are small."""
     sizes = []
     for example in examples[:: max(1, len(examples) // 100)]:
         with contextlib.suppress(OSError):  # reading it will say so
@@ -134,7 +132,7 @@ def _mean_bytes(examples: Sequence[Example]) -> float:
                 sizes.append(example.pixels.nbytes)
             elif example.path is not None:
                 sizes.append(example.path.stat().st_size)
-    return sum(sizes) / max(1, len(sizes))
+    return 1 if sum(sizes) < _SMALL_FILE_BYTES * len(sizes) else workers
 
 
 def picture_of(example: Example, spec: InputSpec) -> tuple[images.Picture, bytes]:

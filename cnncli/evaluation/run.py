@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from cnncli import images
 from cnncli.backbones import ImageClass
-from cnncli.datasets.dataset import SPLITS, Dataset, Example
-from cnncli.datasets.pixels import Failure, picture_of
+from cnncli.datasets.dataset import Dataset, Example, wanted_splits
+from cnncli.datasets.pixels import Failure, picture_of, readers
 from cnncli.errors import DataError, ImageError
 from cnncli.evaluation.evaluation import Answer, Columns, Evaluation
 from cnncli.evaluation.matching import match, require_all, require_some
@@ -24,6 +24,10 @@ from cnncli.inference.models import ReadyModel
 
 MISTAKES = 24  # the most confident ones, which a report shows
 MISTAKE_PREDICTIONS = 3
+_SMALL_NETWORK_BYTES = 1_000_000  # it answers in less time than it takes to read a small image
+_AT_ONCE = 8  # images that a thread takes at a time: of small ones handing them out one by one costs as much as reading
+
+_Asked = tuple[Answer | Failure, bytes]  # with the sha256 of the image
 
 Progress = Callable[[int, int | None], None]
 
@@ -50,15 +54,12 @@ class Tellers:
 
 def chosen(dataset: Dataset, split: str | None) -> tuple[str, tuple[Example, ...]]:
     """The name of a split and its images. Raises DataError if the data has none of that name."""
-    if split is None:
-        split = next((name for name in ("test", "val") if dataset.splits.get(name)), "all")
-    if split == "all":
-        return split, tuple(itertools.chain.from_iterable(dataset.splits.get(name, ()) for name in SPLITS))
-    found = {str(name): examples for name, examples in dataset.splits.items()}.get(split, ())
-    if not found:
-        there = ", ".join(name for name, examples in dataset.splits.items() if examples)
-        raise DataError(f"{dataset.name}: it has no {split} split; --split can be: {there}, all")
-    return split, found
+    there = [name for name, examples in dataset.splits.items() if examples]
+    splits = wanted_splits(there, split)
+    if split not in (None, "all", *splits):
+        raise DataError(f"{dataset.name}: it has no {split} split; --split can be: {', '.join(there)}, all")
+    name = split or (splits[0] if len(splits) == 1 and splits != ("train",) else "all")
+    return name, tuple(itertools.chain.from_iterable(dataset.splits[split] for split in splits))
 
 
 def evaluate(
@@ -81,7 +82,7 @@ def evaluate(
     among = np.array(present, np.int64) if question.only_present else None
     keep = max(question.top, MISTAKE_PREDICTIONS)
 
-    def ask(row: int, run: pipeline.Run) -> tuple[Answer | Failure, bytes]:
+    def ask(row: int, run: pipeline.Run) -> _Asked:
         example = known[row]
         try:
             picture, digest = picture_of(example, model.card.input)
@@ -90,9 +91,15 @@ def evaluate(
         scores = run(images.network_input(picture, model.card.input))
         return _answer(example, truths[row], scores, model.card.classes, among, keep), digest
 
+    def ask_some(rows: range, run: pipeline.Run) -> list[_Asked]:
+        return [ask(row, run) for row in rows]
+
     tally = _Tally()
-    asked = pipeline.each(model, range(len(known)), ask, workers=question.workers)
-    for row, (answer, digest) in enumerate(asked):
+    parts = [range(begin, min(begin + _AT_ONCE, len(known))) for begin in range(0, len(known), _AT_ONCE)]
+    is_small = model.path.stat().st_size < _SMALL_NETWORK_BYTES
+    workers = readers(known, question.workers) if is_small else question.workers
+    asked = pipeline.each(model, parts, ask_some, workers=workers)
+    for row, (answer, digest) in enumerate(itertools.chain.from_iterable(asked)):
         if isinstance(answer, Failure):
             tally.failures.append(answer)
             tellers.failure(answer)

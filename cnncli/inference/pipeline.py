@@ -152,8 +152,12 @@ def best(
 def _ordered_map(function: Callable[[Item], Found], items: Iterable[Item], workers: int) -> Iterator[Found]:
     """`map` on threads: results in order, each as soon as it is there, at most `_AHEAD` per worker under way.
 
-    A thread of its own draws from `items`, which may be slow: a list that comes through a pipe, a large folder.
+    A thread of its own draws from `items`, which may be slow: a list that comes through a pipe, a large folder. A
+    single worker needs neither: handing small images over costs as much as reading them.
     """
+    if workers == 1:
+        yield from map(function, items)
+        return
     under_way: queue.SimpleQueue[Future[Found] | None] = queue.SimpleQueue()
     room = threading.Semaphore(_AHEAD * workers)
     stopped = threading.Event()
