@@ -44,7 +44,7 @@ ROWS = {
     "unscaled": Row("cifar10", "lenet", f"{_COURSE} --no-rescale"),
     "scaled": Row("cifar10", "lenet", _COURSE),
     "keras": Row("cifar10", "lenet", None),
-    "deep": Row("cifar10", "deep", f"--epochs 28 {_DEEP} {_ALL}", 0.80, seeds=(0,)),
+    "deep": Row("cifar10", "deep", f"--epochs 36 {_DEEP} {_ALL}", 0.80, seeds=(0,)),
 }
 KERAS_EPOCHS = 10
 
