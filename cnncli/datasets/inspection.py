@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
 
 from cnncli import images
+from cnncli.datasets.cores import Progress, on_cores
 from cnncli.datasets.dataset import Dataset, Example, Split
-from cnncli.datasets.pixels import Progress, on_threads
 from cnncli.errors import ImageError
 from cnncli.sources import Source
 
@@ -35,7 +36,12 @@ class Inspected:
 def inspect(dataset: Dataset, *, decode: bool, workers: int, progress: Progress) -> list[Inspected]:
     """Every image of a data set, in its order. Without `decode` an image is read as far as its header."""
     waiting = [(split, example) for split, examples in dataset.splits.items() for example in examples]
-    return list(on_threads(lambda one: _inspected(*one, decode=decode), waiting, workers, progress))
+    examples = [example for _, example in waiting]
+    return list(on_cores(partial(_inspector, decode), waiting, workers, progress, images=examples))
+
+
+def _inspector(decode: bool) -> Callable[[tuple[Split, Example]], Inspected]:
+    return lambda one: _inspected(*one, decode=decode)
 
 
 def readable(seen: list[Inspected]) -> Iterator[Inspected]:

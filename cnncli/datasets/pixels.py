@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +14,11 @@ from PIL import Image
 
 from cnncli import images
 from cnncli.backbones import InputSpec
+from cnncli.datasets.cores import Progress, on_cores
 from cnncli.datasets.dataset import Dataset, Example
 from cnncli.datasets.memory import bytes_array
 from cnncli.errors import ImageError
 from cnncli.sources import Source
-
-Progress = Callable[[int, int | None], None]  # images so far, images in all
-
-# The work on small images is nearly all Python's, which threads hinder: at 32x32 two take 1.7 times as long as one.
-_SMALL_FILE_BYTES = 4000
-_AT_ONCE = 16  # images a thread takes at a time: enough that handing them out costs nothing
-
-Item = TypeVar("Item")
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +59,18 @@ def survey(dataset: Dataset, *, workers: int, progress: Progress) -> Survey:
     examples = [example for split in dataset.splits.values() for example in split]
     sizes: Counter[tuple[int, int]] = Counter()
     gray, failures = True, []
-    for example, header in zip(examples, on_threads(_header, examples, workers, progress), strict=True):
+    headers = on_cores(_prober, examples, workers, progress, images=examples)
+    for example, header in zip(examples, headers, strict=True):
         if isinstance(header, ImageError):
             failures.append(Failure(example.name, str(header)))
             continue
         sizes[header.height, header.width] += 1
         gray = gray and header.gray
     return Survey(dict(sizes), gray and bool(sizes), tuple(failures))
+
+
+def _prober() -> Callable[[Example], images.Header | ImageError]:
+    return _header
 
 
 def _header(example: Example) -> images.Header | ImageError:
@@ -97,15 +92,14 @@ def load(examples: Sequence[Example], spec: InputSpec, *, workers: int, progress
     channels = 1 if spec.color == "gray" else 3
     pixels = bytes_array((len(examples), spec.height, spec.width, channels))
 
-    def one(row: int) -> bytes | ImageError:
-        try:
-            picture, digest = picture_of(examples[row], spec)
-        except ImageError as problem:
-            return problem
-        pixels[row] = images.network_input(picture, spec)
-        return digest
-
-    results = list(on_threads(one, range(len(examples)), readers(examples, workers), progress))
+    read = partial(_reader, spec)
+    results: list[bytes | ImageError] = []
+    for row, found in enumerate(on_cores(read, examples, workers, progress, images=examples)):
+        if isinstance(found, ImageError):
+            results.append(found)
+        else:
+            pixels[row], digest = found
+            results.append(digest)
     good = [row for row, result in enumerate(results) if isinstance(result, bytes)]
     for place, row in enumerate(good):  # a part of the array at a time: a copy may not fit in memory
         if place != row:
@@ -123,16 +117,17 @@ def load(examples: Sequence[Example], spec: InputSpec, *, workers: int, progress
     )
 
 
-def readers(examples: Sequence[Example], workers: int) -> int:
-    """How many of `workers` threads are worth using to read images: one alone if they are small."""
-    sizes = []
-    for example in examples[:: max(1, len(examples) // 100)]:
-        with contextlib.suppress(OSError):  # reading it will say so
-            if example.pixels is not None:
-                sizes.append(example.pixels.nbytes)
-            elif example.path is not None:
-                sizes.append(example.path.stat().st_size)
-    return 1 if sum(sizes) < _SMALL_FILE_BYTES * len(sizes) else workers
+def _reader(spec: InputSpec) -> Callable[[Example], tuple[npt.NDArray[np.uint8], bytes] | ImageError]:
+    """What makes of an example the pixels for `spec` and their sha256."""
+
+    def read(example: Example) -> tuple[npt.NDArray[np.uint8], bytes] | ImageError:
+        try:
+            picture, digest = picture_of(example, spec)
+        except ImageError as problem:
+            return problem
+        return images.network_input(picture, spec), digest
+
+    return read
 
 
 def picture_of(example: Example, spec: InputSpec) -> tuple[images.Picture, bytes]:
@@ -146,22 +141,3 @@ def picture_of(example: Example, spec: InputSpec) -> tuple[images.Picture, bytes
             raise ImageError(problem.strerror.lower() if problem.strerror else str(problem)) from problem
     source = Source(example.name, content=content)
     return images.read(source, shorter_side_px=max(spec.height, spec.width)), sha256(content).digest()
-
-
-def on_threads(
-    function: Callable[[Item], Found], items: Sequence[Item], workers: int, progress: Progress
-) -> Iterator[Found]:
-    """`map` on threads, in order. An exception, an interrupt too, ends it after the images under way."""
-
-    def several(begin: int) -> list[Found]:
-        return [function(item) for item in items[begin : begin + _AT_ONCE]]
-
-    done = 0
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for results in pool.map(several, range(0, len(items), _AT_ONCE)):
-            yield from results
-            done += len(results)
-            progress(done, len(items))
-    finally:
-        pool.shutdown(cancel_futures=True)

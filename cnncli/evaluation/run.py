@@ -5,16 +5,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from cnncli import images
 from cnncli.backbones import ImageClass
+from cnncli.datasets.cores import on_processes, worth_processes
 from cnncli.datasets.dataset import Dataset, Example, wanted_splits
-from cnncli.datasets.pixels import Failure, picture_of, readers
+from cnncli.datasets.pixels import Failure, picture_of
 from cnncli.errors import DataError, ImageError
 from cnncli.evaluation.evaluation import Answer, Columns, Evaluation
 from cnncli.evaluation.matching import match, require_all, require_some
@@ -77,29 +79,15 @@ def evaluate(
     if not question.allow_missing:
         require_all(matches, model.card.classes, model_name=model.name, data_name=dataset.name)
     known = tuple(example for example in examples if matches[example.label].index is not None)
-    truths = [matches[example.label].index or 0 for example in known]
     present = sorted({found.index for found in matches if found.index is not None})
-    among = np.array(present, np.int64) if question.only_present else None
-    keep = max(question.top, MISTAKE_PREDICTIONS)
-
-    def ask(row: int, run: pipeline.Run) -> _Asked:
-        example = known[row]
-        try:
-            picture, digest = picture_of(example, model.card.input)
-        except ImageError as problem:
-            return Failure(example.name, str(problem)), b""
-        scores = run(images.network_input(picture, model.card.input))
-        return _answer(example, truths[row], scores, model.card.classes, among, keep), digest
-
-    def ask_some(rows: range, run: pipeline.Run) -> list[_Asked]:
-        return [ask(row, run) for row in rows]
-
+    asker = _Asker(
+        model,
+        tuple(found.index or 0 for found in matches),
+        np.array(present, np.int64) if question.only_present else None,
+        max(question.top, MISTAKE_PREDICTIONS),
+    )
     tally = _Tally()
-    parts = [range(begin, min(begin + _AT_ONCE, len(known))) for begin in range(0, len(known), _AT_ONCE)]
-    is_small = model.path.stat().st_size < _SMALL_NETWORK_BYTES
-    workers = readers(known, question.workers) if is_small else question.workers
-    asked = pipeline.each(model, parts, ask_some, workers=workers)
-    for row, (answer, digest) in enumerate(itertools.chain.from_iterable(asked)):
+    for row, (answer, digest) in enumerate(_asked(asker, known, question.workers)):
         if isinstance(answer, Failure):
             tally.failures.append(answer)
             tellers.failure(answer)
@@ -126,6 +114,43 @@ def evaluate(
         seen_in_training=tally.seen_in_training,
         seconds=time.monotonic() - begin,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Asks about one image at a time. It can be sent to another process."""
+
+    model: ReadyModel
+    truths: tuple[int, ...]  # the model's class of each class of the data
+    among: npt.NDArray[np.int64] | None
+    keep: int
+
+    def __call__(self) -> Callable[[Example], _Asked]:
+        """What asks with an engine of its own."""
+        return partial(self.ask, pipeline.Engines(self.model, 1, 1).run)
+
+    def ask(self, run: pipeline.Run, example: Example) -> _Asked:
+        spec, classes = self.model.card.input, self.model.card.classes
+        try:
+            picture, digest = picture_of(example, spec)
+        except ImageError as problem:
+            return Failure(example.name, str(problem)), b""
+        scores = run(images.network_input(picture, spec))
+        return _answer(example, self.truths[example.label], scores, classes, self.among, self.keep), digest
+
+
+def _asked(asker: _Asker, examples: tuple[Example, ...], workers: int) -> Iterator[_Asked]:
+    """What the model says of each image, in order: on threads, or on processes where that is mostly Python's work."""
+    model = asker.model
+    is_small = model.backend == "litert" and model.path.stat().st_size < _SMALL_NETWORK_BYTES
+    if is_small and worth_processes(examples, workers):
+        return on_processes(asker, examples, workers, lambda done, total: None)
+    parts = (examples[begin : begin + _AT_ONCE] for begin in range(0, len(examples), _AT_ONCE))
+
+    def ask_some(some: tuple[Example, ...], run: pipeline.Run) -> list[_Asked]:
+        return [asker.ask(run, example) for example in some]
+
+    return itertools.chain.from_iterable(pipeline.each(model, parts, ask_some, workers=workers))
 
 
 def _answer(

@@ -92,12 +92,12 @@ def each(
     network gets them all. Raises what `items` and `work` raise, and ModelError if the network itself fails.
     """
     at_once = 1 if single else workers
-    engines = _Engines(model, at_once, workers)
+    engines = Engines(model, at_once, workers)
     yield from _ordered_map(lambda item: work(item, engines.run), items, at_once)
 
 
-class _Engines:
-    """Engines for as many threads as turn out to need one, made when they do."""
+class Engines:
+    """Engines for as many threads as turn out to need one, made when they do, with `num_threads` between them."""
 
     def __init__(self, model: ReadyModel, at_once: int, num_threads: int) -> None:
         self._model = model
