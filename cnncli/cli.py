@@ -27,7 +27,7 @@ COMMANDS = {
     "shapes": ("cnncli.commands.shapes:shapes", "Work out what a layer or network does to sizes, and explain it."),
     "filter": ("cnncli.commands.filter:filter_", "Run convolution kernels over photos and matrices."),
     "data": ("cnncli.commands.data:data", "List, fetch, show, check and split data sets."),
-    "models": ("cnncli.commands.models:models", "List, fetch, check and describe models."),
+    "models": ("cnncli.commands.models:models", "List, fetch, check, describe and export models."),
 }
 
 

@@ -122,17 +122,24 @@ def safe_name(text: str) -> str:
 def save(content: Content, path: Path, *, icc_profile: bytes | None = None, quality: int = _JPEG_QUALITY) -> None:
     """Writes a result atomically in the format that the path's suffix names; raises CnncliError where that fails."""
     with saving(path) as file:
-        write(content, file, FORMATS.get(path.suffix.lower(), "NPY"), icc_profile=icc_profile, quality=quality)
+        try:
+            write(content, file, FORMATS.get(path.suffix.lower(), "NPY"), icc_profile=icc_profile, quality=quality)
+        except ValueError as problem:
+            raise CnncliError(f"{path}: cannot be written ({problem})") from problem
 
 
 @contextlib.contextmanager
 def saving(path: Path) -> Iterator[BinaryIO]:
     """Opens the file of a result, which is at `path` once it is whole; raises CnncliError where that fails."""
+    if "\0" in str(path):
+        raise CnncliError(f"{path}: cannot be written (no name holds a null character)")
     try:
         with replacing(path) as file:
             yield file
-    except (OSError, ValueError) as problem:
-        raise CnncliError(f"{path}: cannot be written ({getattr(problem, 'strerror', None) or problem})") from problem
+    except OSError as problem:
+        if problem.filename is not None and Path(problem.filename).parent != path.parent:
+            raise  # another file is meant
+        raise CnncliError(f"{path}: cannot be written ({problem.strerror or problem})") from problem
 
 
 def write(

@@ -181,11 +181,12 @@ class Run:
         except (OSError, ValueError, KeyError, csv.Error) as problem:
             raise TrainingError(f"{self.data}: cannot be read ({problem})") from problem
 
-    def trained_on(self) -> frozenset[bytes]:
-        """The sha256 of the images that the run learned from; empty if it keeps none. Raises TrainingError."""
+    def trained_on(self) -> frozenset[bytes] | None:
+        """The sha256 of the images that the run learned from; None if it keeps none. Raises TrainingError."""
+        if not self.data.exists():
+            return None
         try:
-            rows = self.read_data() if self.data.exists() else ()
-            return frozenset(bytes.fromhex(row.sha256) for row in rows if row.split == "train")
+            return frozenset(bytes.fromhex(row.sha256) for row in self.read_data() if row.split == "train")
         except ValueError as problem:
             raise TrainingError(f"{self.data}: not the images of a run ({problem})") from problem
 

@@ -99,7 +99,7 @@ def test_evaluate_names_images_that_it_cannot_read_and_counts_them(cnncli: Cnncl
 
 
 def test_evaluate_exits_with_4_below_a_gate(cnncli: Cnncli, photos: Path) -> None:
-    assert cnncli("evaluate", "model.tflite", photos, "--min-accuracy", "0.9", "--min", "top3=1").code == 0
+    assert cnncli("evaluate", "model.tflite", photos, "--min-accuracy", "0.9", "--min", "top_2=1").code == 0
     run = cnncli("evaluate", "model.tflite", photos, "--min-accuracy", "0.95", "--min", "f1-macro=0.99")
     assert run.code == 4
     assert "accuracy is 0.9167, below 0.95" in run.err and "f1-macro is" in run.err
@@ -144,7 +144,7 @@ def test_evaluate_warns_of_images_that_the_run_was_trained_on(cnncli: Cnncli, ph
     assert "warning: run was trained on 2 of these 12 images" in done.err
     assert evaluated(done)["seen_in_training"] == 2
     compiled_copy(flat_model, Path("run", "copy.tflite"))
-    assert evaluated(cnncli("evaluate", "run/copy.tflite", photos, "--format", "json"))["seen_in_training"] == 0
+    assert evaluated(cnncli("evaluate", "run/copy.tflite", photos, "--format", "json"))["seen_in_training"] is None
 
 
 def test_evaluate_writes_page_matrix_and_answers(cnncli: Cnncli, photos: Path) -> None:
@@ -167,15 +167,19 @@ def test_evaluate_writes_page_matrix_and_answers(cnncli: Cnncli, photos: Path) -
     ("arguments", "code", "said"),
     [
         (("photos",), 2, "expected MODEL and DATA, got 'photos' alone: cnncli evaluate MODEL photos"),
-        (("model.tflite", "model.tflite", "photos"), 2, "model.tflite: given twice"),
+        (("model.tflite", "model.tflite", "photos"), 2, "model.tflite and model.tflite are one model"),
         (("model.tflite", "twin.tflite", "photos", "--confusion", "m.png"), 2, "--confusion goes with one MODEL"),
         (("model.tflite", "photos", "--report", "page.pdf"), 2, "expected a name that ends in .html or .htm"),
         (("model.tflite", "photos", "--report", "none/page.html"), 2, "there is no folder none"),
         (("model.tflite", "labels.csv", "--predictions", "labels.csv"), 2, "this is the input"),
         (("model.tflite", "photos", "--min", "speed=1"), 2, "no figure is called 'speed'"),
         (("model.tflite", "photos", "--min-accuracy", "90"), 2, "expected a number from 0 to 1"),
-        (("model.tflite", "photos", "--split", "val"), 1, "it has no val split; --split can be: train, all"),
+        (("model.tflite", "photos", "--split", "val"), 1, "it has no val split, nor any other; leave --split out"),
         (("model.tflite", "fotos"), 1, "fotos"),
+        (("photos", "model.tflite"), 2, "model.tflite: this is a model; DATA comes last"),
+        (("photos", "mobilenet-0.75"), 2, "mobilenet-0.75: this is a model; DATA comes last"),
+        (("model.tflite", "photos", "--confusion", "a.csv", "--predictions", "./a.csv"), 2, "name one file"),
+        (("model.tflite", "photos", "--min", "top3=0.5"), 2, "has 3 classes to choose from, so it cannot fail"),
         (("modle.tflite", "photos"), 1, "modle.tflite: no such file"),
     ],
 )
@@ -219,3 +223,53 @@ def test_evaluate_takes_images_of_one_class_only(cnncli: Cnncli, photos: Path) -
         shutil.rmtree(photos / "red", ignore_errors=True), shutil.rmtree(photos / "blue", ignore_errors=True)
         found = evaluated(cnncli("evaluate", "model.tflite", data, "--format", "json"))
         assert found["accuracy"] == {"labels.csv": 1 / 2, photos: 3 / 4}[data]
+
+
+def test_evaluate_never_writes_over_an_image_that_it_reads(cnncli: Cnncli, photos: Path) -> None:
+    before = (photos / "red" / "0.png").read_bytes()
+    run = cnncli("evaluate", "model.tflite", photos, "--confusion", photos / "red" / "0.png")
+    assert run.code == 2 and "this is an input" in run.err
+    assert (photos / "red" / "0.png").read_bytes() == before
+
+
+def test_evaluate_checks_all_models_before_it_asks_the_first(cnncli: Cnncli, photos: Path) -> None:
+    (photos / "red" / "0.png").write_bytes(b"no picture")
+    run = cnncli("evaluate", "model.tflite", "other.tflite", photos)
+    assert run.code == 1 and "other.tflite: no such file" in run.err and "red/0.png" not in run.err
+
+
+def test_evaluate_names_each_bad_image_once_for_all_models(cnncli: Cnncli, photos: Path, twin: Path) -> None:
+    (photos / "red" / "0.png").write_bytes(b"no picture")
+    run = cnncli("evaluate", "model.tflite", twin, photos)
+    assert run.code == 3 and run.err.count("red/0.png") == 1
+
+
+def test_evaluate_writes_the_reasons_when_nothing_could_be_read(cnncli: Cnncli, photos: Path) -> None:
+    for picture in photos.rglob("*.png"):
+        picture.write_bytes(b"no picture")
+    run = cnncli("evaluate", "model.tflite", photos, "--predictions", "a.jsonl", "--format", "json")
+    assert run.code == 1 and json.loads(run.out)["errors"] == 12
+    assert all(json.loads(line)["error"] for line in Path("a.jsonl").read_text().splitlines())
+
+
+def test_evaluate_takes_a_network_by_its_name_whatever_lies_beside_it(
+    cnncli: Cnncli, photos: Path, flat_model: Path
+) -> None:
+    from cnncli.commands.evaluate import _run_of
+
+    for folder in (Path("mobilenet"), Path()):
+        folder.mkdir(exist_ok=True)
+        shutil.copy(flat_model, folder / "model.keras")
+    assert _run_of("mobilenet") is None
+    found = _run_of("./mobilenet")
+    assert found is not None and found.folder == Path("mobilenet")
+
+
+def test_evaluate_goes_on_to_the_next_split_when_one_is_empty(cnncli: Cnncli, photos: Path) -> None:
+    photos.rename("val")
+    Path("data").mkdir()
+    Path("val").rename("data/val")
+    for name in ("train/red", "test/red"):
+        (Path("data") / name).mkdir(parents=True)
+    found = evaluated(cnncli("evaluate", "model.tflite", "data", "--format", "json"))
+    assert (found["split"], found["images"]) == ("val", 12)

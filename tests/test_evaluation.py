@@ -19,7 +19,7 @@ from cnncli.evaluation.comparison import compare
 from cnncli.evaluation.evaluation import Answer, Evaluation
 from cnncli.evaluation.gates import Gate
 from cnncli.evaluation.matching import match, require_all, require_some
-from cnncli.evaluation.run import MISTAKES, Question, Tellers, chosen, evaluate
+from cnncli.evaluation.run import MISTAKES, Question, Tellers, chosen, evaluate, task
 from cnncli.inference.models import ReadyModel
 from cnncli.modelfile import ModelCard
 
@@ -60,7 +60,8 @@ def data(truths: list[int], classes: tuple[ImageClass, ...] = CLASSES, split: st
 def ask(model: ReadyModel, dataset: Dataset, **question: object) -> tuple[Evaluation, list[Answer], list[Failure]]:
     answers, failures = list[Answer](), list[Failure]()
     tellers = Tellers(lambda done, total: None, answers.append, failures.append)
-    found = evaluate(model, dataset, Question(**question), tellers, trained_on=frozenset())  # type: ignore[arg-type]
+    asked = task(model, dataset, Question(**question))  # type: ignore[arg-type]
+    found = evaluate(asked, tellers, trained_on=frozenset())
     return found, answers, failures
 
 
@@ -94,9 +95,17 @@ def test_with_only_present_the_choice_is_among_the_classes_of_the_data(monkeypat
     assert answers[0].predictions[0].image_class == CLASSES[2]
 
 
+def test_classes_that_the_split_has_no_images_of_are_no_choice(monkeypatch) -> None:
+    scores = [[0.2, 0.5, 0.3, 0.0], [0.5, 0.1, 0.3, 0.1]]
+    folder = ask(model(scores, monkeypatch), data([1, 0], (CLASSES[0], CLASSES[2])), only_present=True)[0]
+    manifest = data([2, 0])  # its classes are those of all splits
+    assert ask(model(scores, monkeypatch), manifest, only_present=True)[0].loss == folder.loss
+
+
 def test_scores_of_nothing_but_zero_are_no_fault(monkeypatch) -> None:
-    found, _, _ = ask(model([[0, 1, 0, 0]], monkeypatch), data([1], (CLASSES[0], CLASSES[2])), only_present=True)
-    assert found.accuracy == 0 and np.isfinite(found.loss)
+    two = data([1, 0], (CLASSES[0], CLASSES[2]))
+    found, _, _ = ask(model([[0, 1, 0, 0]] * 2, monkeypatch), two, only_present=True)
+    assert found.accuracy == 0.5 and np.isfinite(found.loss)
 
 
 def test_the_most_confident_mistakes_come_first_and_no_more_than_are_shown_are_kept(monkeypatch) -> None:
@@ -115,8 +124,8 @@ def test_an_image_that_cannot_be_read_is_a_failure_and_counts_for_nothing(monkey
     found, _, failures = ask(model(ROWS, monkeypatch), Dataset("pictures", CLASSES, {"test": examples}))
     assert [failure.name for failure in failures] == ["broken.jpg"] and found.failures == tuple(failures)
     assert found.images == 2 and found.columns.rows.tolist() == [1, 2]
-    with pytest.raises(DataError, match="none of the 1 images"):
-        ask(model(ROWS, monkeypatch), Dataset("pictures", CLASSES, {"test": examples[:1]}))
+    found, _, _ = ask(model(ROWS, monkeypatch), Dataset("pictures", CLASSES, {"test": examples[:1]}))
+    assert (found.images, found.accuracy, found.loss, len(found.failures)) == (0, 0, 0, 1)
 
 
 def test_images_that_the_model_learned_from_are_counted(monkeypatch, tmp_path) -> None:
@@ -125,7 +134,7 @@ def test_images_that_the_model_learned_from_are_counted(monkeypatch, tmp_path) -
     digest = sha256((tmp_path / "0.png").read_bytes()).digest()
     quiet = Tellers(lambda done, total: None, lambda answer: None, lambda failure: None)
     for trained_on, count in ((frozenset({digest}), 1), (frozenset[bytes](), 0)):
-        found = evaluate(model(ROWS, monkeypatch), dataset, Question(), quiet, trained_on=trained_on)
+        found = evaluate(task(model(ROWS, monkeypatch), dataset, Question()), quiet, trained_on=trained_on)
         assert found.seen_in_training == count
 
 
@@ -139,7 +148,7 @@ def test_the_split_is_test_else_val_else_everything(tmp_path) -> None:
         assert all(f"/{expected}/" in example.name for example in examples)
     write_photos(tmp_path / "flat", each=2)
     assert [len(chosen(opened(tmp_path / "flat"), split)[1]) for split in (None, "all", "train")] == [6, 6, 6]
-    with pytest.raises(DataError, match="it has no test split; --split can be: train, all"):
+    with pytest.raises(DataError, match="it has no test split, nor any other; leave --split out"):
         chosen(opened(tmp_path / "flat"), "test")
 
 

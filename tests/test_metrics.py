@@ -188,12 +188,12 @@ def test_mcnemar_of_very_many_images_is_quick_and_right() -> None:
 def test_calibration_error_is_that_of_a_plain_loop(case: Case) -> None:
     scores, right = case.scores.max(axis=1), case.rank == 1
     error = 0.0
-    for number in range(15):
-        low, high = number / 15, (number + 1) / 15
+    for number in range(10):
+        low, high = number / 10, (number + 1) / 10
         inside = [
             (float(score), bool(hit))
             for score, hit in zip(scores, right, strict=True)
-            if low < score <= high or (number == 14 and score > high)
+            if low < score <= high or (number == 9 and score > high)
         ]
         if inside:
             accuracy = sum(hit for _, hit in inside) / len(inside)

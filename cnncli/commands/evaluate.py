@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from cnncli.evaluation.comparison import Comparison
     from cnncli.evaluation.evaluation import Answer, Evaluation
     from cnncli.evaluation.gates import Gate
-    from cnncli.evaluation.run import Question
-    from cnncli.history import EpochRow
+    from cnncli.evaluation.run import Question, Task
     from cnncli.inference.models import ReadyModel
     from cnncli.runs import Run
 
@@ -80,7 +80,12 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 )
 @click.option("--min-accuracy", type=PROBABILITY, metavar="P", help="Exit with 4 if the accuracy is below P.")
 @click.option(
-    "--min", "gates", type=GateOption(), multiple=True, metavar="NAME=P", help="The same for top3, f1-macro, ..."
+    "--min",
+    "gates",
+    type=GateOption(),
+    multiple=True,
+    metavar="NAME=P",
+    help="The same for top3, f1-macro (of the classes that have images), ...",
 )
 @common_options
 def evaluate(
@@ -121,14 +126,18 @@ def evaluate(
         gates = (Gate("accuracy", min_accuracy), *gates)
     question = Question(split, top, only_present, allow_missing, request.workers or usable_cores())
     dataset = opened(data, offline=request.offline, to_train=False, wanted=split)
+    _spare(outputs, dataset)
+    asked = [_opened(replace(request, model=model), dataset, question, gates) for model in models]
+    named: set[str] = set()  # the images that were said to be unreadable
     with _answers(predictions, top) as write:
-        evaluations = [
-            _evaluate(replace(request, model=model), dataset, question, write, first=number == 0)
-            for number, model in enumerate(models)
-        ]
+        evaluations = [_evaluate(task, run, write, named) for task, run in asked]
     comparisons = [compare(evaluations[0], other) for other in evaluations[1:]]
-    _print(evaluations, comparisons, form)
-    _write_files(evaluations, comparisons, report, confusion)
+    if any(found.images for found in evaluations) or form == "json":
+        _print(evaluations, comparisons, form)
+    if not all(found.images for found in evaluations):
+        console.error("none of the images could be read, so there is nothing to measure")
+        return ExitCode.FAILED
+    _write_files(evaluations, comparisons, [run for _, run in asked], report, confusion)
     return _verdict(evaluations, gates)
 
 
@@ -142,8 +151,12 @@ def _check(models: Sequence[str], data: str, request: ModelRequest, outputs: dic
         raise click.UsageError("--weights goes with one MODEL")
     if len(models) > 1 and outputs["--confusion"] is not None:
         raise click.UsageError("--confusion goes with one MODEL")
-    if repeated := next((model for model in models if models.count(model) > 1), None):
-        raise click.UsageError(f"{repeated}: given twice")
+    _require_different(models)
+    if _is_model(data):
+        raise click.UsageError(f"{data}: this is a model; DATA comes last: cnncli evaluate MODEL... DATA")
+    given = [path for path in outputs.values() if path is not None]
+    if len({path.resolve() for path in given}) < len(given):
+        raise OutputError("two of --report, --predictions and --confusion name one file")
     for option, path in outputs.items():
         if path is None:
             continue
@@ -151,44 +164,104 @@ def _check(models: Sequence[str], data: str, request: ModelRequest, outputs: dic
             raise OutputError(f"{option} {path}: expected a name that ends in {' or '.join(_OUTPUTS[option])}")
         if not path.parent.is_dir():
             raise OutputError(f"{option} {path}: there is no folder {path.parent}")
+        if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{option} {path}: no file can be written there")
         if path.exists() and Path(data).exists() and path.samefile(data):
             raise OutputError(f"{option} {path}: this is the input, which is never written over; give another name")
 
 
-def _evaluate(request: ModelRequest, dataset: Dataset, question: Question, write: _Write, *, first: bool) -> Evaluation:
-    """Asks one model; images that cannot be read are said once, with the first model."""
-    from cnncli.evaluation.run import Tellers, evaluate
-    from cnncli.inference import models
+def _is_model(data: str) -> bool:
+    """Whether DATA is a model file, a run folder, or the name of a pretrained network that no file has."""
+    from cnncli import backbones
 
-    def fail(failure: Failure) -> None:
-        write.failure(failure, model.name)
-        if first:
-            console.error(f"{printable(failure.name)}: {failure.reason}")
+    path = Path(data)
+    if path.exists():
+        return path.suffix in (".keras", ".tflite") or (path / "model.keras").exists()
+    return backbones.find(data) is not None
+
+
+def _require_different(models: Sequence[str]) -> None:
+    """Raises UsageError if two arguments are one model; a name that means nothing is for later to say."""
+    from cnncli.errors import CnncliError
+    from cnncli.inference.locate import locate
+
+    seen: dict[object, str] = {}
+    for model in models:
+        with contextlib.suppress(CnncliError):
+            location = locate(model)
+            identity = location.resolve() if isinstance(location, Path) else location.name
+            if identity in seen:
+                raise click.UsageError(f"{seen[identity]} and {model} are one model")
+            seen[identity] = model
+
+
+def _spare(outputs: dict[str, Path | None], dataset: Dataset) -> None:
+    """Refuses to write over an image that is read."""
+    images: set[Path] | None = None
+    for option, path in outputs.items():
+        if path is not None and path.exists():
+            if images is None:
+                images = {one.path.resolve() for some in dataset.splits.values() for one in some if one.path}
+            if path.resolve() in images:
+                raise OutputError(f"{option} {path}: this is an input, which is never written over; give another name")
+
+
+def _opened(
+    request: ModelRequest, dataset: Dataset, question: Question, gates: Sequence[Gate]
+) -> tuple[Task, Run | None]:
+    """What one model is asked, and its run folder; all that can be wrong is said before any image is read."""
+    from cnncli.evaluation.run import task
+    from cnncli.inference import models
 
     with console.progress("weights", unit="bytes") as downloaded:
         model = models.open_model(request, notify=console.note, progress=downloaded)
-    run = _run_of(request.model or "")
-    trained_on = run.trained_on() if run else frozenset()
-    with console.progress(printable(model.name), unit="images") as progress:
-        tellers = Tellers(progress, lambda answer: write.answer(answer, model), fail)
-        found = evaluate(model, dataset, question, tellers, trained_on=trained_on)
-    if found.seen_in_training:
-        console.note(
-            f"warning: {printable(model.name)} was trained on {found.seen_in_training:,} of these {found.images:,} "
-            "images; its figures say little about new ones"
-        )
-    if found.left_out:
-        console.note(f"{found.left_out:,} images are left out: {printable(model.name)} does not know their classes")
-    return found
+    asked = task(model, dataset, question)
+    for gate in gates:
+        gate.require_meaning(printable(model.name), asked.choices)
+    if asked.left_out:
+        console.note(f"{asked.left_out:,} images are left out: {printable(model.name)} does not know their classes")
+    return asked, _run_of(request.model or "")
 
 
 def _run_of(model: str) -> Run | None:
     """The run folder that a model is from, if it is one's."""
+    from cnncli.inference.locate import locate
     from cnncli.runs import Run
 
-    path = Path(model)
-    run = Run(path if path.is_dir() else path.parent)
-    return run if run.model.exists() and (path.is_dir() or path.samefile(run.model)) else None
+    location = locate(model)
+    return Run(location.parent) if isinstance(location, Path) and location.name == "model.keras" else None
+
+
+def _evaluate(task: Task, run: Run | None, write: _Write, named: set[str]) -> Evaluation:
+    """Asks one model; each image that cannot be read is said once."""
+    from cnncli.evaluation.run import Tellers, evaluate
+
+    model = task.model
+
+    def fail(failure: Failure) -> None:
+        write.failure(failure, model.name)
+        if failure.name not in named:
+            named.add(failure.name)
+            console.error(f"{printable(failure.name)}: {failure.reason}")
+
+    with console.progress(printable(model.name), unit="images") as progress:
+        tellers = Tellers(progress, lambda answer: write.answer(answer, model), fail)
+        found = evaluate(task, tellers, trained_on=run.trained_on() if run else None)
+    if found.seen_in_training and run:
+        console.note(
+            f"warning: {printable(model.name)} was trained on {found.seen_in_training:,} of these {found.images:,} "
+            f"images; its figures say little about new ones{_held_out(run)}"
+        )
+    return found
+
+
+def _held_out(run: Run) -> str:
+    """How to measure on what a run did not learn from, if that is still there."""
+    rows = run.read_data()
+    if not any(row.split != "train" and Path(row.path).is_file() for row in rows):
+        return ""
+    paths = (shlex.quote(str(path)) for path in (run.folder, run.data))
+    return f".\n  Those that it was not trained on: cnncli evaluate {' '.join(paths)}"
 
 
 class _Write:
@@ -250,7 +323,11 @@ def _print(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison],
 
 
 def _write_files(
-    evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison], report: Path | None, confusion: Path | None
+    evaluations: Sequence[Evaluation],
+    comparisons: Sequence[Comparison],
+    runs: Sequence[Run | None],
+    report: Path | None,
+    confusion: Path | None,
 ) -> None:
     """Writes the page and the matrix that were asked for."""
     if confusion is not None:
@@ -259,22 +336,17 @@ def _write_files(
         matrix.write(evaluations[0], confusion)
         console.note(f"{confusion}: written")
     if report is not None:
+        from cnncli import history
         from cnncli.evaluation import report as page
 
         made = f"cnncli {__version__}: cnncli {shlex.join(sys.argv[1:])}"
-        histories = {found.model: _history(found.model) for found in evaluations}
-        page.write(
-            report, evaluations, comparisons, {name: rows for name, rows in histories.items() if rows}, made=made
-        )
+        histories = {
+            found.model: history.read(run.history)
+            for found, run in zip(evaluations, runs, strict=True)
+            if run and run.history.exists()
+        }
+        page.write(report, evaluations, comparisons, histories, made=made)
         console.note(f"{report}: written")
-
-
-def _history(model: str) -> tuple[EpochRow, ...]:
-    """The epochs of a run, if the model is one's."""
-    from cnncli import history
-
-    run = _run_of(model)
-    return history.read(run.history) if run and run.history.exists() else ()
 
 
 def _verdict(evaluations: Sequence[Evaluation], gates: Sequence[Gate]) -> ExitCode:

@@ -258,7 +258,7 @@ def export(
     \b
     Example:
       cnncli models export runs/photos --to litert --dtype float16
-      cnncli models export mobilenet-0.75 --to keras -o mobilenet.keras --images holiday/
+      cnncli models export mobilenet-0.75 --to keras --images holiday/
     """
     if dtype is not None and to != "litert":
         raise click.UsageError(f"--dtype {dtype} goes with --to litert; a .keras file is always float32")

@@ -57,6 +57,9 @@ class _Reader:
             folders = self._split_folders(top)
             splits = wanted_splits(folders, wanted)
             found = {split: self._classes(folders[split], root, expected) for split in splits}
+            if not to_train and not any(map(any, (classes.values() for classes in found.values()))):
+                others = (split for split in folders if split not in found)
+                found |= {split: self._classes(folders[split], root, expected) for split in others}
         else:
             expected = class_folders(self._data)
             found = {"train": self._classes(root, root, expected, top)}

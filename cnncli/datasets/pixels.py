@@ -136,7 +136,9 @@ def picture_of(example: Example, spec: InputSpec) -> tuple[images.Picture, bytes
         return images.Picture(Image.fromarray(example.pixels)), sha256(example.pixels.tobytes()).digest()
     with Source(example.name, path=example.path).open() as file:
         try:
-            content = file.read()
+            content = file.read(1024)
+            if images.sniff(content):  # what is no image may be of any size
+                content += file.read()
         except OSError as problem:
             raise ImageError(problem.strerror.lower() if problem.strerror else str(problem)) from problem
     source = Source(example.name, content=content)

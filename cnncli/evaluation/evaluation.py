@@ -76,7 +76,7 @@ class Evaluation:
     columns: Columns
     failures: tuple[Failure, ...]  # images that could not be read
     mistakes: tuple[Answer, ...]  # the most confident, the worst first
-    seen_in_training: int  # images that the run was trained on
+    seen_in_training: int | None  # images that the model learned from; None: nobody knows
     seconds: float
 
     @property
@@ -160,11 +160,6 @@ class Evaluation:
     def overconfidence(self) -> float:
         """How much higher the mean score of the best class is than the accuracy; negative: it is lower."""
         return float(self.columns.score.mean(dtype=np.float64)) - self.accuracy if self.images else 0.0
-
-    @cached_property
-    def deciles(self) -> tuple[Bin, ...]:
-        """`reliability` in ten bins, which are easier to name."""
-        return metrics.reliability(self.columns.score, self.columns.right, 10)
 
     def by_f1(self) -> tuple[int, ...]:
         """The classes that have images, the lowest F1 first; of equal ones the one with more images first."""

@@ -176,7 +176,7 @@ def _overall(e: Evaluation) -> Iterator[tuple[str, str, Interval | None]]:
     yield "images", str(e.images), None
     yield "errors", str(len(e.failures)), None
     yield "left_out", str(e.left_out), None
-    yield "seen_in_training", str(e.seen_in_training), None
+    yield "seen_in_training", "" if e.seen_in_training is None else str(e.seen_in_training), None
     yield "accuracy", repr(e.accuracy), e.interval()
     yield f"top_{e.top}", repr(e.top_k(e.top)), e.interval(e.top)
     yield "loss", score(e.loss), None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cnncli.errors import GrammarError
 from cnncli.evaluation.evaluation import Evaluation
 
 _FIGURES: dict[str, Callable[[Evaluation], float]] = {
@@ -31,7 +32,7 @@ class Gate:
     @staticmethod
     def parse(text: str) -> Gate:
         """A gate from `NAME=P`. Raises ValueError."""
-        name, equals, number = text.partition("=")
+        name, equals, number = text.replace("_", "-").partition("=")
         try:
             least = float(number)
         except ValueError:
@@ -41,6 +42,11 @@ class Gate:
         if name not in _FIGURES and not _TOP.fullmatch(name):
             raise ValueError(f"{text!r}: no figure is called {name!r}; there are {', '.join(NAMES)}")
         return Gate(name, least)
+
+    def require_meaning(self, model: str, choices: int) -> None:
+        """Raises GrammarError if a model that chooses among so many classes cannot miss the gate."""
+        if (top := _TOP.fullmatch(self.name)) and int(top[1]) >= choices:
+            raise GrammarError(f"--min {self.name}: {model} has {choices} classes to choose from, so it cannot fail")
 
     def value(self, found: Evaluation) -> float:
         """The figure that the gate is about."""

@@ -46,7 +46,7 @@ def match(data: Sequence[ImageClass], model: Sequence[ImageClass]) -> tuple[Matc
 
 
 def require_all(matches: Sequence[Match], model: Sequence[ImageClass], *, model_name: str, data_name: str) -> None:
-    """Raises DataError, with both sides, if the model lacks a class of the data or two of them are one class of it."""
+    """Raises DataError, with both sides, if the model lacks a class of the data."""
     unknown = [found.data_class for found in matches if found.index is None]
     if unknown:
         raise DataError(

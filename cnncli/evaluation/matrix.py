@@ -99,7 +99,7 @@ def _colours(shares: npt.NDArray[np.float64]) -> Colours:
 def _write_counts(
     draw: ImageDraw.ImageDraw, e: Evaluation, corner: tuple[int, int], cell: int, font: ImageFont.FreeTypeFont
 ) -> None:
-    dark = _colours(e.shares) @ np.array([0.299, 0.587, 0.114]) < 100  # luma, ITU-R BT.601
+    dark = _colours(e.shares) @ np.array([0.299, 0.587, 0.114]) < 140  # luma, ITU-R BT.601
     for (row, column), count in np.ndenumerate(e.counts):
         if count:
             place = (corner[0] + (column + 0.5) * cell - 1, corner[1] + (row + 0.5) * cell)

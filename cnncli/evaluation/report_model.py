@@ -54,6 +54,10 @@ def _warnings(evaluation: Evaluation) -> Iterator[Markup]:
         )
 
 
+def _count(number: int | None) -> str:
+    return "not known" if number is None else f"{number:,}"
+
+
 def _num_choices(evaluation: Evaluation) -> int:
     """How many classes the model could answer with."""
     if not evaluation.only_present:
@@ -77,7 +81,7 @@ def _figures(evaluation: Evaluation) -> Markup:
         ("images", f"{evaluation.images:,}", "Labelled images that the figures are about."),
         ("unreadable", f"{len(evaluation.failures):,}", "Images that could not be read; in no other figure."),
         ("left out", f"{evaluation.left_out:,}", "Images of classes that the model does not know."),
-        ("seen in training", f"{evaluation.seen_in_training:,}", "Images that this run was trained on."),
+        ("seen in training", _count(evaluation.seen_in_training), "Images that the model learned from."),
     ]
     return element(
         "div", _accuracy(evaluation), element("dl", *(_tile(*tile) for tile in tiles), class_="tiles"), class_="figures"

@@ -19,7 +19,7 @@ from cnncli.datasets.dataset import Dataset, Example, wanted_splits
 from cnncli.datasets.pixels import Failure, picture_of
 from cnncli.errors import DataError, ImageError
 from cnncli.evaluation.evaluation import Answer, Columns, Evaluation
-from cnncli.evaluation.matching import match, require_all, require_some
+from cnncli.evaluation.matching import Match, match, require_all, require_some
 from cnncli.inference import pipeline
 from cnncli.inference.engine import Scores
 from cnncli.inference.models import ReadyModel
@@ -27,7 +27,7 @@ from cnncli.inference.models import ReadyModel
 MISTAKES = 24  # the most confident ones, which a report shows
 MISTAKE_PREDICTIONS = 3
 _SMALL_NETWORK_BYTES = 1_000_000  # it answers in less time than it takes to read a small image
-_AT_ONCE = 8  # images that a thread takes at a time: of small ones handing them out one by one costs as much as reading
+_AT_ONCE = 8  # images that a thread takes at a time where handing them out one by one would cost as much as the work
 
 _Asked = tuple[Answer | Failure, bytes]  # with the sha256 of the image
 
@@ -59,59 +59,83 @@ def chosen(dataset: Dataset, split: str | None) -> tuple[str, tuple[Example, ...
     there = [name for name, examples in dataset.splits.items() if examples]
     splits = wanted_splits(there, split)
     if split not in (None, "all", *splits):
+        if there == ["train"]:
+            raise DataError(f"{dataset.name}: it has no {split} split, nor any other; leave --split out")
         raise DataError(f"{dataset.name}: it has no {split} split; --split can be: {', '.join(there)}, all")
     name = split or (splits[0] if len(splits) == 1 and splits != ("train",) else "all")
     return name, tuple(itertools.chain.from_iterable(dataset.splits[split] for split in splits))
 
 
-def evaluate(
-    model: ReadyModel, dataset: Dataset, question: Question, tellers: Tellers, *, trained_on: frozenset[bytes]
-) -> Evaluation:
-    """Asks `model` about the images of a split; an image that cannot be read becomes a failure.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one model is to be asked: the images of a split, and which of its classes each of theirs is."""
 
-    `trained_on` are the sha256 of the images that the model learned from. Raises DataError for classes that do not
-    match and where no image can be read, and ModelError if the network fails.
-    """
-    begin = time.monotonic()
+    model: ReadyModel
+    data: str
+    split: str
+    question: Question
+    matches: tuple[Match, ...]
+    examples: tuple[Example, ...]  # of classes that the model knows
+    truths: dict[int, int]  # class of the data -> class of the model
+    left_out: int
+
+    @property
+    def choices(self) -> int:
+        """How many classes the model chooses among."""
+        return len(self.truths) if self.question.only_present else len(self.model.card.classes)
+
+
+def task(model: ReadyModel, dataset: Dataset, question: Question) -> Task:
+    """Matches the classes that occur in a split with the model's. Raises DataError where they do not match."""
     split, examples = chosen(dataset, question.split)
-    matches = match(dataset.classes, model.card.classes)
-    require_some(matches, model.card.classes, model_name=model.name, data_name=dataset.name)
+    labels = sorted({example.label for example in examples})
+    classes, names = model.card.classes, {"model_name": model.name, "data_name": dataset.name}
+    matches = match([dataset.classes[label] for label in labels], classes)
+    require_some(matches, classes, **names)
     if not question.allow_missing:
-        require_all(matches, model.card.classes, model_name=model.name, data_name=dataset.name)
-    known = tuple(example for example in examples if matches[example.label].index is not None)
-    present = sorted({found.index for found in matches if found.index is not None})
+        require_all(matches, classes, **names)
+    truths = {label: found.index for label, found in zip(labels, matches, strict=True) if found.index is not None}
+    known = tuple(example for example in examples if example.label in truths)
+    return Task(model, dataset.name, split, question, matches, known, truths, len(examples) - len(known))
+
+
+def evaluate(task: Task, tellers: Tellers, *, trained_on: frozenset[bytes] | None) -> Evaluation:
+    """Asks the model about every image; one that cannot be read becomes a failure.
+
+    `trained_on` are the sha256 of the images that the model learned from, if they are known. Raises ModelError if the
+    network fails.
+    """
+    begin, question, card = time.monotonic(), task.question, task.model.card
     asker = _Asker(
-        model,
-        tuple(found.index or 0 for found in matches),
-        np.array(present, np.int64) if question.only_present else None,
+        task.model,
+        task.truths,
+        np.array(sorted(task.truths.values()), np.int64) if question.only_present else None,
         max(question.top, MISTAKE_PREDICTIONS),
     )
     tally = _Tally()
-    for row, (answer, digest) in enumerate(_asked(asker, known, question.workers)):
+    for row, (answer, digest) in enumerate(_asked(asker, task.examples, question.workers)):
         if isinstance(answer, Failure):
             tally.failures.append(answer)
             tellers.failure(answer)
         else:
-            tally.add(row, answer, digest in trained_on)
+            tally.add(row, answer, trained_on is not None and digest in trained_on)
             tellers.answer(answer)
-        tellers.progress(row + 1, len(known))
-    if not tally.rows:
-        raise DataError(f"{dataset.name}: none of the {len(known)} images of the split {split!r} could be read")
+        tellers.progress(row + 1, len(task.examples))
     return Evaluation(
-        model=model.name,
-        data=dataset.name,
-        split=split,
-        classes=model.card.classes,
-        input=model.card.input,
+        model=task.model.name,
+        data=task.data,
+        split=task.split,
+        classes=card.classes,
+        input=card.input,
         top=question.top,
         only_present=question.only_present,
-        matches=matches,
-        left_out=len(examples) - len(known),
-        examples=known,
+        matches=task.matches,
+        left_out=task.left_out,
+        examples=task.examples,
         columns=tally.columns(),
         failures=tuple(tally.failures),
         mistakes=tally.mistakes(),
-        seen_in_training=tally.seen_in_training,
+        seen_in_training=None if trained_on is None else tally.seen_in_training,
         seconds=time.monotonic() - begin,
     )
 
@@ -121,7 +145,7 @@ class _Asker:
     """Asks about one image at a time. It can be sent to another process."""
 
     model: ReadyModel
-    truths: tuple[int, ...]  # the model's class of each class of the data
+    truths: dict[int, int]  # class of the data -> class of the model
     among: npt.NDArray[np.int64] | None
     keep: int
 
@@ -145,7 +169,8 @@ def _asked(asker: _Asker, examples: tuple[Example, ...], workers: int) -> Iterat
     is_small = model.backend == "litert" and model.path.stat().st_size < _SMALL_NETWORK_BYTES
     if is_small and worth_processes(examples, workers):
         return on_processes(asker, examples, workers, lambda done, total: None)
-    parts = (examples[begin : begin + _AT_ONCE] for begin in range(0, len(examples), _AT_ONCE))
+    at_once = _AT_ONCE if is_small else 1
+    parts = (examples[begin : begin + at_once] for begin in range(0, len(examples), at_once))
 
     def ask_some(some: tuple[Example, ...], run: pipeline.Run) -> list[_Asked]:
         return [asker.ask(run, example) for example in some]
@@ -192,7 +217,7 @@ class _Tally:
                 heapq.heappop(self._mistakes)
 
     def columns(self) -> Columns:
-        truth, predicted, score, rank, truth_score = zip(*self._values, strict=True)
+        truth, predicted, score, rank, truth_score = zip(*self._values, strict=True) if self._values else ((),) * 5
         return Columns(
             np.array(self.rows, np.int64),
             np.array(truth, np.int32),

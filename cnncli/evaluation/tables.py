@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cnncli.datasets.contact import spread
 from cnncli.text import duration, printable
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def _proportion(value: float, interval: Interval, width: int) -> RenderableType:
 
 def _calibration(e: Evaluation) -> str:
     off = e.overconfidence
-    if abs(off) < _HONEST:
+    if abs(off) < _HONEST and e.calibration_error > 4 * _HONEST:
+        mean = "scores that are too high and too low cancel out"
+    elif abs(off) < _HONEST:
         mean = "on average scores are as high as they should be"
     else:
         mean = f"scores are on average {100 * abs(off):.1f} points too {'high' if off > 0 else 'low'}"
@@ -245,7 +248,7 @@ def _taken(rows: Sequence[Sequence[str]]) -> int:
 def _reliability(e: Evaluation, width: int) -> RenderableType:
     wide = width >= _WIDE_COLUMNS
     table = _headed(["score", "images", "mean score", "right", *([""] if wide else [])], 1)
-    for each in e.deciles:
+    for each in e.reliability:
         if each.count:
             table.add_row(*_bin_cells(each, wide))
     remark = "scores, and how often they are right"
@@ -265,7 +268,11 @@ def _marked_bar(value: float, mark: float) -> Text:
 
 
 def _side_by_side(evaluations: Sequence[Evaluation], width: int) -> RenderableType:
-    """The figures of each model; a star is at the best ones, and columns are left out where there is no room."""
+    """The figures of each model; a star is at the best ones, and columns are left out where there is no room.
+
+    Models that were asked about different images get no stars.
+    """
+    alike = len({tuple(e.examples[row].name for row in e.columns.rows) for e in evaluations}) == 1
     heads = {
         "accuracy": [(e.accuracy, f"{e.accuracy:.1%}") for e in evaluations],
         f"top-{evaluations[0].top}": [(e.top_k(e.top), f"{e.top_k(e.top):.1%}") for e in evaluations],
@@ -275,18 +282,19 @@ def _side_by_side(evaluations: Sequence[Evaluation], width: int) -> RenderableTy
         "time": [(-e.seconds, duration(e.seconds)) for e in evaluations],
     }
     shown = list(heads)[: 6 if width >= _WIDE_COLUMNS else 4]
-    rows = [[_starred(heads[head], row) for head in shown] for row in range(len(evaluations))]
+    rows = [[_starred(heads[head], row, alike) for head in shown] for row in range(len(evaluations))]
     room = width - _INDENT - _taken([[f"{head} " for head in shown], *rows]) - 2
     table = _headed(["model", *(f"{head} " for head in shown)], 1)
     for e, cells in zip(evaluations, rows, strict=True):
         figures = (Text(cell, "bold green" if cell.endswith("*") else "") for cell in cells)
         table.add_row(Text(_middle_cut(printable(e.model), room)), *figures)
-    return _titled("models", "* is the best", table)
+    return _titled("models", "* is the best" if alike else "not of the same images, so none is the best", table)
 
 
-def _starred(column: Sequence[tuple[float, str]], row: int) -> str:
-    """A figure with a star if none is better."""
-    return column[row][1] + (" " if column[row][0] < max(value for value, _ in column) else "*")
+def _starred(column: Sequence[tuple[float, str]], row: int, alike: bool) -> str:
+    """A figure with a star if none is better and it can be compared."""
+    is_best = alike and column[row][0] >= max(value for value, _ in column)
+    return column[row][1] + ("*" if is_best else " ")
 
 
 def _comparison(c: Comparison, width: int) -> RenderableType:
@@ -300,6 +308,10 @@ def _comparison(c: Comparison, width: int) -> RenderableType:
 
 
 def _verdict(c: Comparison) -> str:
+    if not c.images:
+        return "no image was asked of both: they cannot be compared"
+    if c.only_a == c.only_b:
+        return f"equally good: each has {c.only_a:,} right that the other has not"
     found = "no difference beyond chance"
     if c.better is not None:
         found = f"{printable(c.better)} is better: {abs(c.only_a - c.only_b):,} images more right"
@@ -312,7 +324,8 @@ def _differences(c: Comparison, a: str, b: str, width: int) -> RenderableType | 
         return None
     room = max(_MIN_LABEL, min(_LABEL_COLUMNS, (width - _INDENT - 6) // 4))
     heads = ["it is", _middle_cut(a, room), _middle_cut(b, room)]
-    shown = c.differences[:_DIFFERENCES]
+    telling = [found for found in c.differences if found.a_right != found.b_right] or c.differences
+    shown = spread(telling, _DIFFERENCES)
     rows = [[_cut(_readable(each), room) for each in (found.truth, found.a, found.b)] for found in shown]
     path_room = width - _INDENT - _taken([heads, *rows])
     table = _headed([*heads, "image"], 4)
@@ -320,7 +333,7 @@ def _differences(c: Comparison, a: str, b: str, width: int) -> RenderableType | 
         right = ("", "green" if found.a_right else "", "green" if found.b_right else "")
         names = (Text(name, style) for name, style in zip(cells, right, strict=True))
         table.add_row(*names, Text(_middle_cut(printable(found.example.name), path_room), "dim"))
-    remark = f"the first {_DIFFERENCES} of {len(c.differences):,}" if len(c.differences) > _DIFFERENCES else ""
+    remark = f"{len(shown)} of {len(c.differences):,}" if len(c.differences) > len(shown) else ""
     return _titled("what they differ on", remark, table)
 
 

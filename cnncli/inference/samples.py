@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
 
 from cnncli import sources
+from cnncli.datasets.contact import spread
 from cnncli.datasets.dataset import SPLITS
 from cnncli.errors import ImageError
 from cnncli.runs import Run
@@ -17,7 +17,6 @@ from cnncli.sources import Source
 MOST = 100  # images: seconds for most networks, half a minute for VGG16
 
 Notify = Callable[[str], None]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,9 @@ def given(arguments: Sequence[str], *, offline: bool, notify: Notify) -> Sample:
     found = tuple(sources.find(arguments, recursive=True, offline=offline, notify=notify))
     if all(source.fault is not None for source in found):
         raise ImageError(f"--images {found[0].name}: {found[0].fault}")
-    return Sample(_spread(found), f"of {len(found):,} images given" if len(found) > MOST else "images given")
+    return Sample(
+        tuple(spread(found, MOST)), f"of {len(found):,} images given" if len(found) > MOST else "images given"
+    )
 
 
 def of_run(run: Run) -> Sample | None:
@@ -44,7 +45,7 @@ def of_run(run: Run) -> Sample | None:
     for split in reversed(SPLITS):
         paths = [Path(row.path) for row in seen if row.split == split and Path(row.path).is_file()]
         if paths:
-            chosen = tuple(Source(str(path), path=path) for path in _spread(paths))
+            chosen = tuple(Source(str(path), path=path) for path in spread(paths, MOST))
             return Sample(chosen, f"{split} images of the run")
     return None
 
@@ -54,9 +55,3 @@ def bundled() -> Sample:
     photos = sorted((files("cnncli") / "data" / "photos").iterdir(), key=lambda file: file.name)
     chosen = tuple(Source(file.name, content=file.read_bytes()) for file in photos if file.name.endswith(".jpg"))
     return Sample(chosen, "photos that come with cnncli")
-
-
-def _spread(items: Sequence[Item]) -> tuple[Item, ...]:
-    """At most `MOST` of them, evenly spaced, so that a list sorted by class gives some of each."""
-    number = min(MOST, len(items))
-    return tuple(items[position * len(items) // number] for position in range(number))
