@@ -126,7 +126,7 @@ def evaluate(
         gates = (Gate("accuracy", min_accuracy), *gates)
     question = Question(split, top, only_present, allow_missing, request.workers or usable_cores())
     dataset = opened(data, offline=request.offline, to_train=False, wanted=split)
-    _spare(outputs, dataset)
+    _spare(confusion, data, dataset)
     asked = [_opened(replace(request, model=model), dataset, question, gates) for model in models]
     named: set[str] = set()  # the images that were said to be unreadable
     with _answers(predictions, top) as write:
@@ -195,15 +195,13 @@ def _require_different(models: Sequence[str]) -> None:
             seen[identity] = model
 
 
-def _spare(outputs: dict[str, Path | None], dataset: Dataset) -> None:
-    """Refuses to write over an image that is read."""
-    images: set[Path] | None = None
-    for option, path in outputs.items():
-        if path is not None and path.exists():
-            if images is None:
-                images = {one.path.resolve() for some in dataset.splits.values() for one in some if one.path}
-            if path.resolve() in images:
-                raise OutputError(f"{option} {path}: this is an input, which is never written over; give another name")
+def _spare(picture: Path | None, data: str, dataset: Dataset) -> None:
+    """Refuses to write a picture over one that may be an input: anything in DATA, whichever split is read."""
+    if picture is None or not picture.exists():
+        return
+    images = (one.path.resolve() for some in dataset.splits.values() for one in some if one.path)
+    if picture.resolve().is_relative_to(Path(data).resolve()) or picture.resolve() in images:
+        raise OutputError(f"--confusion {picture}: this is an input, which is never written over; give another name")
 
 
 def _opened(
