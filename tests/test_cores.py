@@ -53,6 +53,15 @@ def test_processes_give_what_map_gives_and_say_how_far_they_are() -> None:
     assert heard == [(16, 39), (32, 39), (39, 39)]
 
 
+def test_what_is_not_taken_is_not_made_in_advance() -> None:
+    made: list[int] = []
+    results = cores.on_threads(lambda number: made.append(number) or number, range(5000), 2, quiet)
+    assert next(results) == 0
+    time.sleep(0.2)
+    assert len(made) <= 10 * 16
+    assert list(results) == list(range(1, 5000))
+
+
 def test_a_process_that_dies_is_an_error_and_not_a_hole() -> None:
     with pytest.raises(DataError, match="ended without an answer"):
         list(cores.on_processes(partial(multiplier, 3), range(40), 2, quiet))

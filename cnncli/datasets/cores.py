@@ -5,12 +5,14 @@ all the work is Python's own, which threads only hinder.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ Progress = Callable[[int, int | None], None]  # images so far, images in all
 WORTH_PROCESSES = 2000  # small images: to start a process takes as long as to read a thousand
 _SMALL_FILE_BYTES = 4000  # at 32x32, 1000 bytes, two threads take 1.7 times as long as one; at 96x96 they gain nothing
 _AT_ONCE = 16  # images a thread or process takes at a time: enough that handing them out costs nothing
+_AHEAD = 4  # such parts under way for each worker: enough to keep all busy
 
 
 def _are_small(images: Sequence[Example]) -> bool:
@@ -69,7 +72,7 @@ def on_threads(
         return [function(item) for item in some]
 
     with _ended(ThreadPoolExecutor(workers)) as pool:
-        yield from _told(pool.map(several, _parts(items)), len(items), progress)
+        yield from _mapped(pool, several, items, workers, progress)
 
 
 def on_processes(
@@ -80,7 +83,7 @@ def on_processes(
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(prepare,))
     try:
         with _ended(pool):
-            yield from _told(pool.map(_several, _parts(items)), len(items), progress)
+            yield from _mapped(pool, _several, items, workers, progress)
     except BrokenProcessPool as problem:
         raise DataError(
             "a process that read images has ended without an answer (not enough memory?); try --workers 1"
@@ -88,23 +91,30 @@ def on_processes(
 
 
 @contextlib.contextmanager
-def _ended(pool: Any) -> Iterator[Any]:
+def _ended(pool: Executor) -> Iterator[Executor]:
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[begin : begin + _AT_ONCE] for begin in range(0, len(items), _AT_ONCE))
-
-
-def _told(results: Iterator[list[Found]], total: int, progress: Progress) -> Iterator[Found]:
+def _mapped(
+    pool: Executor,
+    several: Callable[[Sequence[Item]], list[Found]],
+    items: Sequence[Item],
+    workers: int,
+    progress: Progress,
+) -> Iterator[Found]:
+    """The results in order. Only some are under way at a time: whoever takes them may be slower than the pool."""
+    parts = (items[begin : begin + _AT_ONCE] for begin in range(0, len(items), _AT_ONCE))
+    under_way = deque(pool.submit(several, part) for part in itertools.islice(parts, _AHEAD * workers))
     done = 0
-    for part in results:
-        yield from part
-        done += len(part)
-        progress(done, total)
+    while under_way:
+        results = under_way.popleft().result()
+        under_way.extend(pool.submit(several, part) for part in itertools.islice(parts, 1))
+        yield from results
+        done += len(results)
+        progress(done, len(items))
 
 
 _work: Callable[[Any], Any]  # of this process, if it is one of `on_processes`
