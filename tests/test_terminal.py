@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from screens_for_tests import on_screen
 
 COMMAND = [sys.executable, "-m", "cnncli"]
 
@@ -128,28 +129,6 @@ def test_pipes_get_no_escape_sequences(environment: dict[str, str], folder, flat
     for args in (["predict", folder, "--model", flat_tflite], ["models", "list"], ["predict", "x"], ["--help"]):
         run = process(*args)
         assert "\x1b" not in run.out + run.err
-
-
-def on_screen(command: list[str], columns: int = 80, **environment: str) -> str:
-    """What a terminal of `columns` columns receives from a command."""
-    import pty
-
-    master, slave = pty.openpty()
-    size = {"COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color"}
-    run = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, **size, **environment})
-    os.close(slave)
-    received = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # how Linux says that the other side is closed
-            break
-        if not block:
-            break
-        received += block
-    os.close(master)
-    assert run.wait() in (0, 3)
-    return received.decode()
 
 
 @pytest.mark.parametrize("columns", [20, 80, 200])

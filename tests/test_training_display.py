@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from screens_for_tests import on_screen
 
 from cnncli import console
 from cnncli.history import EpochRow
@@ -124,34 +123,15 @@ with display() as watcher, console.progress("images", unit="images") as seen:
 """
 
 
-def on_screen(columns: int, **environment: str) -> list[str]:
+def looped(columns: int, **environment: str) -> list[str]:
     """The screen after `LOOP` in a terminal of so many columns, as far as carriage returns and erasures tell."""
-    import pty
-
-    master, slave = pty.openpty()
-    settings = {"COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color", "TESTS": str(Path(__file__).parent)}
-    command = [sys.executable, "-c", LOOP]
-    run = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, **settings, **environment}
-    )
-    os.close(slave)
-    received = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # how Linux says that the other side is closed
-            break
-        if not block:
-            break
-        received += block
-    os.close(master)
-    assert run.wait() == 0
-    return received.decode().split("\r\n")
+    settings = {"TESTS": str(Path(__file__).parent), **environment}
+    return on_screen([sys.executable, "-c", LOOP], columns, **settings).split("\r\n")
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(80, HEADER), (60, "val acc     time  best"), (20, "epoch  val acc")])
 def test_terminal_keeps_finished_epochs_and_notes_above_the_foot(columns: int, shown: str) -> None:
-    screen = on_screen(columns, NO_COLOR="1")
+    screen = looped(columns, NO_COLOR="1")
     text = "\n".join(screen)
     assert shown in text and text.count("a note [red]") == 1 and text.count("12.50%") >= 1
     assert text.index("12.00%") < text.index("a note")
@@ -160,11 +140,11 @@ def test_terminal_keeps_finished_epochs_and_notes_above_the_foot(columns: int, s
 
 
 def test_best_epoch_is_green_on_a_terminal_in_colour() -> None:
-    text = "\n".join(on_screen(80))
+    text = "\n".join(looped(80))
     assert f"\x1b[32m{FIRST}\x1b[0m" in text and f"\x1b[1m{HEADER}\x1b[0m" in text
     assert SECOND in text and f"\x1b[32m{SECOND}" not in text
 
 
 def test_dumb_terminal_gets_lines_only() -> None:
-    text = "\n".join(on_screen(80, TERM="dumb"))
+    text = "\n".join(looped(80, TERM="dumb"))
     assert "\x1b" not in text and HEADER in text and SECOND in text and "preparing" not in text

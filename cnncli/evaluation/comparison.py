@@ -11,6 +11,7 @@ from cnncli.datasets.dataset import Example
 from cnncli.evaluation import metrics
 from cnncli.evaluation.evaluation import Evaluation
 
+_LEAST_P = 0.0001  # smaller ones are not written out
 SIGNIFICANT = 0.05  # a smaller p-value is taken for a real difference
 
 
@@ -46,6 +47,11 @@ class Comparison:
     def p_value(self) -> float:
         """The chance of so large a difference between equally good models: McNemar's exact test, two-sided."""
         return metrics.mcnemar(self.only_a, self.only_b)
+
+    @property
+    def chance(self) -> str:
+        """`p_value` as text: `p = 0.012`, `p < 0.0001`."""
+        return f"p < {_LEAST_P:g}" if self.p_value < _LEAST_P else f"p = {self.p_value:.2g}"
 
     @property
     def better(self) -> str | None:

@@ -9,8 +9,6 @@ from cnncli.evaluation.comparison import SIGNIFICANT, Comparison
 from cnncli.evaluation.evaluation import Evaluation
 from cnncli.evaluation.markup import Markup, element, interval, joined, scrolling, table
 
-_SMALLEST_P = 0.0001  # smaller ones are not written out
-
 
 def section(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison]) -> Markup:
     """All models in a table, then each of the later ones against the first."""
@@ -55,7 +53,7 @@ def _pair(comparison: Comparison) -> Markup:
 def _verdict(comparison: Comparison) -> Markup:
     """The answer in words."""
     one_sided = comparison.only_a + comparison.only_b
-    chance = element("strong", p_value(comparison.p_value))
+    chance = element("strong", comparison.chance)
     if comparison.better is None:
         answer = element("strong", "No difference is shown. ")
     else:
@@ -106,7 +104,3 @@ def _differences(comparison: Comparison) -> Markup:
     return joined(
         [element("h4", "Images on which they differ"), element("p", told), report_gallery.differences(comparison)]
     )
-
-
-def p_value(p: float) -> str:
-    return f"p < {_SMALLEST_P:g}" if p < _SMALLEST_P else f"p = {p:.2g}"

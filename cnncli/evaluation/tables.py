@@ -315,8 +315,7 @@ def _verdict(c: Comparison) -> str:
     found = "no difference beyond chance"
     if c.better is not None:
         found = f"{printable(c.better)} is better: {abs(c.only_a - c.only_b):,} images more right"
-    chance = "p < 0.0001" if c.p_value < 0.0001 else f"p = {c.p_value:.2g}"
-    return f"{found}; a difference this large between equally good models has {chance} (McNemar)"
+    return f"{found}; a difference this large between equally good models has {c.chance} (McNemar)"
 
 
 def _differences(c: Comparison, a: str, b: str, width: int) -> RenderableType | None:
