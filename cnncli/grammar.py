@@ -129,6 +129,7 @@ GRAMMAR = {
     "conv": Kind("conv:FILTERS:K", (_FILTERS, _KERNEL), "s p d g same valid nobias act"),
     "dwconv": Kind("dwconv:K", (_KERNEL,), "s p d m same valid nobias act"),
     "tconv": Kind("tconv:FILTERS:K", (_FILTERS, _KERNEL), "s p d same valid nobias act"),
+    "res": Kind("res:FILTERS", (_FILTERS,), "s"),
     "pool": Kind("pool:K", (_KERNEL,), "s p same valid"),
     "avgpool": Kind("avgpool:K", (_KERNEL,), "s p same valid"),
     "gap": Kind("gap"),

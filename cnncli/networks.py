@@ -65,15 +65,54 @@ def _input(shape: Shape) -> Layer:
     return Layer("input", target=shape)
 
 
+_Placed = tuple[Layer, tuple[int, ...]]  # a layer and the indices of the nodes that it takes
+
+
 def stack(name: str, shape: Shape, layers: Sequence[Layer]) -> Network:
-    """A network of one layer after the other. They are named after their kind and counted: conv1, pool1, conv2."""
-    totals, seen = Counter(layer.kind for layer in layers), Counter[str]()
+    """A network of one layer after the other, `res` being several: see `_residual`.
+
+    Layers are named after their kind and counted: conv1, pool1, conv2.
+    """
+    placed: list[_Placed] = []
+    channels = shape[-1]
+    for layer in layers:
+        before = len(placed)  # the index of the last node so far: the input is node 0
+        placed += _residual(layer, channels, before) if layer.kind == "res" else [(layer, (before,))]
+        channels = _channels(layer, channels)
+    totals, seen = Counter(layer.kind for layer, _ in placed), Counter[str]()
     nodes = [Node("input", _input(shape))]
-    for index, layer in enumerate(layers):
+    for layer, inputs in placed:
         seen[layer.kind] += 1
         number = "" if totals[layer.kind] == 1 else seen[layer.kind]
-        nodes.append(Node(f"{layer.kind}{number}", layer, (index,)))
+        nodes.append(Node(f"{layer.kind}{number}", layer, inputs))
     return Network(name, tuple(nodes))
+
+
+def _residual(block: Layer, channels: int, before: int) -> list[_Placed]:
+    """The layers of a residual block whose input is node `before`: two convolutions, and a shortcut that is added.
+
+    The basic block of ResNet (arXiv:1512.03385). Its shortcut averages where the block has a stride (ResNet-D,
+    arXiv:1812.01187), and is a convolution of 1x1 where the number of channels changes.
+    """
+    conv = Layer("conv", units=block.units, kernel=(3,), stride=block.stride, padding="same", bias=False)
+    body = [conv, Layer("bn"), Layer("relu"), replace(conv, stride=(1,)), Layer("bn")]
+    shortcut = []
+    if max(block.stride) > 1:
+        shortcut.append(Layer("avgpool", kernel=block.stride, stride=block.stride, padding="same"))
+    if block.units != channels:
+        shortcut += [Layer("conv", units=block.units, kernel=(1,), bias=False), Layer("bn")]
+    end = before + len(body)
+    placed = [(layer, (before + offset,)) for offset, layer in enumerate(body)]
+    placed += [(layer, (end + offset if offset else before,)) for offset, layer in enumerate(shortcut)]
+    last = before + len(placed)
+    return [*placed, (Layer("add"), (end, last if shortcut else before)), (Layer("relu"), (last + 1,))]
+
+
+def _channels(layer: Layer, channels: int) -> int:
+    """How many channels leave a layer that `channels` enter."""
+    if layer.kind in ("conv", "tconv", "dense", "res"):
+        return layer.units
+    return channels * layer.multiplier
 
 
 def _conv_bn(padding: str, *filters: int) -> str:
@@ -83,7 +122,7 @@ def _conv_bn(padding: str, *filters: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NamedNet:
-    """A network without branches that has a name. Its last layer is `dense:classes`."""
+    """A network that the layer grammar can write, and that has a name. Its last layer is `dense:classes`."""
 
     name: str
     input: Shape
@@ -136,6 +175,12 @@ NAMED_NETS: dict[str, NamedNet] = {
             f"{_conv_bn('same', 128, 128)} pool:2 {_conv_bn('same', 256, 256)} gap dropout:0.3", 10,
             "for photos of any size from 32 pixels: VGG's pairs of 3x3 convolutions (arXiv:1409.1556) with batch "
             "normalisation (arXiv:1502.03167), and global average pooling (arXiv:1312.4400) in place of large layers",
+        ),
+        NamedNet(
+            "tiny200", (64, 64, 3),
+            f"conv:32:3:s2:same:nobias bn relu {_conv_bn('same', 32)} "
+            "res:64:s2 res:64 res:160:s2 res:160 res:320:s2 res:320 gap", 200,
+            "six residual blocks (arXiv:1512.03385); what the bundled model of this name is made of",
         ),
         NamedNet("alexnet", (227, 227, 3), _ALEXNET.format(""), 1000, _KRIZHEVSKY),
         NamedNet("alexnet-grouped", (227, 227, 3), _ALEXNET.format(":g2"), 1000, _KRIZHEVSKY + "; on two GPUs"),

@@ -1,4 +1,4 @@
-"""Builds networks without branches from their layers, to be trained; and what becomes of them to be saved."""
+"""Builds networks from the layers of the grammar, to be trained; and what becomes of them to be saved."""
 
 from __future__ import annotations
 
@@ -45,12 +45,16 @@ def build(layers: Sequence[Layer], spec: InputSpec, *, rescale: bool = True, pre
     """
     found = measured(layers, spec)
     pixels = pixels_of(spec)
-    x = keras.layers.Rescaling(1 / 255, name="rescale")(pixels) if rescale else pixels
+    outputs = [keras.layers.Rescaling(1 / 255, name="rescale")(pixels) if rescale else pixels]  # of each node
     *hidden, last = found.layers
     for row in hidden:
+        inputs = [outputs[index] for index in row.node.inputs]
+        x = inputs[0] if len(inputs) == 1 else inputs
         for layer in _keras_layers(row, policy(precision)):
             x = layer(x)
-    logits = keras.layers.Dense(last.node.layer.units, use_bias=last.node.layer.bias, name=last.node.name)(x)
+        outputs.append(x)
+    dense = keras.layers.Dense(last.node.layer.units, use_bias=last.node.layer.bias, name=last.node.name)
+    logits = dense(outputs[-1])
     return keras.Model(pixels, logits, name="network")
 
 
@@ -180,6 +184,7 @@ _MAKERS: dict[str, Callable[[Layer, dict[str, Any]], Any]] = {
     "gap": lambda a, named: keras.layers.GlobalAveragePooling2D(**named),
     "gmp": lambda a, named: keras.layers.GlobalMaxPooling2D(**named),
     "bn": lambda a, named: keras.layers.BatchNormalization(momentum=_BN_MOMENTUM, **named),
+    "add": lambda a, named: keras.layers.Add(**named),
     "dropout": lambda a, named: keras.layers.Dropout(float(a.rate), **named),
     "flatten": lambda a, named: keras.layers.Flatten(**named),
     "dense": lambda a, named: keras.layers.Dense(a.units, **_weighted(a), **named),

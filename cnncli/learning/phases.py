@@ -26,8 +26,9 @@ from cnncli.schedules import Schedule, ScheduleName
 from cnncli.settings import FINE_TUNE_RATE, Settings
 
 _UNDECAYED = ["bias", "gamma", "beta"]
-# Progressive size (Tan & Le, EfficientNetV2, arXiv 2104.00298): the side as a part of the whole, by thirds of a run.
-_SIDES = (0.5, 0.75, 1.0)
+# Progressive size (Tan & Le, EfficientNetV2, arXiv 2104.00298): the side as a part of the whole, and until which part
+# of the run. Theirs are equally long; here the whole, which costs as much as the others together, comes late.
+_STAGES = ((0.5, 0.4), (0.75, 0.8))
 _SMALLEST_PX = 16
 
 
@@ -122,7 +123,7 @@ class FromScratch:
             layers = layers_of(settings.net or "", len(data.classes), settings.dropout)
             self._model = build(layers, data.spec, rescale=settings.rescale, precision=precision)
         self.complete = float32_twin(self._model)
-        self._stages = self._sides()
+        self._stages = self._sizes()
 
     def phase(self, index: int, best: list[Array] | None) -> Phase | None:
         """The phase at an index; None after the last."""
@@ -144,19 +145,27 @@ class FromScratch:
         )
 
     def _objectives(self, epochs: int) -> Callable[[int], Objective]:
-        stages = [self.recipe.objective(0, size) for size in self._stages]
-        return lambda epoch: stages[min(len(stages) - 1, epoch * len(stages) // epochs)]
+        small = [(self.recipe.objective(0, size), until) for size, until in self._stages]
+        whole = self.recipe.objective(0)
 
-    def _sides(self) -> list[tuple[int, int] | None]:
-        """The sizes of images that a run goes through; None is the whole. Raises TrainingError."""
+        def objective(epoch: int) -> Objective:
+            middle = (epoch + 0.5) / epochs
+            return next((found for found, until in small if middle < until), whole)
+
+        return objective
+
+    def _sizes(self) -> list[tuple[tuple[int, int], float]]:
+        """The smaller sizes of images that a run goes through, and until which part of it. Raises TrainingError."""
         if not self.recipe.settings.progressive:
-            return [None]
-        whole = (self.recipe.data.spec.height, self.recipe.data.spec.width)
-        small = [tuple(min(px, max(_SMALLEST_PX, round(side * px))) for px in whole) for side in _SIDES[:-1]]
-        sizes = [cast(tuple[int, int], size) for size in small if size != whole]
-        for size in sizes:
-            at_size(self._model, size)  # refuses networks that take one size only
-        return [*sizes, None]
+            return []
+        spec = self.recipe.data.spec
+        stages = []
+        for side, until in _STAGES:
+            height, width = (min(px, max(_SMALLEST_PX, round(side * px))) for px in (spec.height, spec.width))
+            if (height, width) != (spec.height, spec.width):
+                at_size(self._model, (height, width))  # refuses networks that take one size only
+                stages.append(((height, width), until))
+        return stages
 
 
 class Transfer:
@@ -265,7 +274,7 @@ def mixes_images(settings: Settings, classes: int) -> bool:
     """Whether the network looks at all images of a batch at once while it is trained: by batch normalisation."""
     if settings.net is None:
         return settings.from_scratch
-    return any(layer.kind == "bn" for layer in layers_of(settings.net, classes, 0))
+    return any(layer.kind in ("bn", "res") for layer in layers_of(settings.net, classes, 0))
 
 
 def weights_of(settings: Settings, obtain: Callable[[Backbone], Path]) -> Path:
