@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typing import NoReturn
 import click
 
 from cnncli import __version__, console
+from cnncli.commands.lazy import LazyGroup
 from cnncli.commands.options import common_options
 from cnncli.errors import CnncliError, ExitCode, TerminatedError
 
@@ -26,49 +26,20 @@ COMMANDS = {
     "evaluate": ("cnncli.commands.evaluate:evaluate", "Measure how good models are on labelled images."),
     "shapes": ("cnncli.commands.shapes:shapes", "Work out what a layer or network does to sizes, and explain it."),
     "filter": ("cnncli.commands.filter:filter_", "Run convolution kernels over photos and matrices."),
+    "visualize": ("cnncli.commands.visualize:visualize", "Draw what a network, a prediction or a data set looks like."),
     "data": ("cnncli.commands.data:data", "List, fetch, show, check and split data sets."),
     "models": ("cnncli.commands.models:models", "List, fetch, check, describe and export models."),
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are used, so that `--help` is instant."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name][0].split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
-            raise click.UsageError(_unknown_command(args[0]), ctx)
-        return super().resolve_command(ctx, args)
+class _Commands(LazyGroup):
+    def unknown(self, name: str) -> str:
+        if not name.startswith("-") and Path(name).exists():
+            return f"{name!r} is a file or folder, not a command. Did you mean 'cnncli predict {name}'?"
+        return super().unknown(name)
 
 
-def _unknown_command(name: str) -> str:
-    import difflib
-
-    if name.startswith("-"):
-        return f"No such option {name!r}."
-    if Path(name).exists():
-        return f"{name!r} is a file or folder, not a command. Did you mean 'cnncli predict {name}'?"
-    close = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Commands: {', '.join(COMMANDS)}."
-    return f"No such command {name!r}. {hint}"
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="cnncli %(version)s")
 @common_options
 def cli() -> None:
