@@ -32,6 +32,10 @@ _TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
 
 Resize = Literal["crop", "squash", "pad"]  # how a photo becomes the network's input
 RESIZES: tuple[Resize, ...] = get_args(Resize)
+View = Literal[
+    "centre", "mirror"
+]  # of a photo: what Resize makes of it, and its mirror image
+VIEWS: tuple[View, ...] = get_args(View)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,12 @@ BACKBONES: dict[str, Backbone] = {
 }  # fmt: skip
 
 DEFAULT = "resnet50"
+BUNDLED = "tiny200"  # comes with cnncli: see cnncli.bundled
+
+
+def names() -> list[str]:
+    """Every network with weights that is known by name: those of the table, and the bundled one."""
+    return [*BACKBONES, BUNDLED]
 
 
 def find(name: str) -> Backbone | None:

@@ -13,7 +13,7 @@ from cnncli.text import printable
 if TYPE_CHECKING:
     from cnncli.backbones import Backbone, ImageClass, Normalisation
     from cnncli.inference.compiled import Compiled
-    from cnncli.inference.inventory import Holding
+    from cnncli.inference.inventory import Bundled, Holding
     from cnncli.inference.pipeline import Result
     from cnncli.modelfile import ModelCard
 
@@ -39,6 +39,7 @@ def as_object(result: Result) -> dict[str, Any]:
             for answer in result.predictions
         ],
         "error": result.error,
+        **({} if result.fallback_from is None else {"fallback_from": result.fallback_from}),
     }
 
 
@@ -87,7 +88,7 @@ def score(value: float) -> str:
     return f"{value:.{SCORE_DIGITS}f}"
 
 
-def inventory_object(holdings: list[Holding], others: list[Compiled]) -> dict[str, Any]:
+def inventory_object(holdings: list[Holding], own: Bundled, others: list[Compiled]) -> dict[str, Any]:
     """What `models list` shows, as a JSON object."""
     return {
         "schema": SCHEMA,
@@ -105,13 +106,19 @@ def inventory_object(holdings: list[Holding], others: list[Compiled]) -> dict[st
             }
             for held in holdings
         ],
+        "bundled": {
+            "name": own.name,
+            "input_size": [own.input_px, own.input_px],
+            "parameters": own.parameters,
+            "disk_bytes": own.disk_bytes,
+        },
         "compiled_files": [
             {"name": entry.name, "source": entry.source, "disk_bytes": entry.size_bytes} for entry in others
         ],
     }
 
 
-def inventory_rows(holdings: list[Holding], others: list[Compiled]) -> list[tuple[str, ...]]:
+def inventory_rows(holdings: list[Holding], own: Bundled, others: list[Compiled]) -> list[tuple[str, ...]]:
     """What `models list` shows, as rows of text without units: INVENTORY_COLUMNS names the columns."""
     rows: list[tuple[str, ...]] = [
         (
@@ -127,6 +134,19 @@ def inventory_rows(holdings: list[Holding], others: list[Compiled]) -> list[tupl
         )
         for held in holdings
     ]
+    rows.append(
+        (
+            own.name,
+            str(own.input_px),
+            f"{own.parameters / 1e6:.1f}",
+            f"{own.disk_bytes / 1e6:.0f}",
+            "-",
+            "-",
+            "bundled",
+            "yes",
+            f"{own.disk_bytes / 1e6:.0f}",
+        )
+    )
     files = [(entry.name, "-", "-", "-", "-", "-", "own", "yes", f"{entry.size_bytes / 1e6:.0f}") for entry in others]
     return rows + files
 
@@ -134,9 +154,9 @@ def inventory_rows(holdings: list[Holding], others: list[Compiled]) -> list[tupl
 INVENTORY_COLUMNS = ("name", "px", "params M", "MB", "top-1", "top-5", "cached", "compiled", "disk MB")
 
 
-def inventory_tabs(holdings: list[Holding], others: list[Compiled]) -> str:
+def inventory_tabs(holdings: list[Holding], own: Bundled, others: list[Compiled]) -> str:
     """`inventory_rows` with a line of column names, tab-separated."""
-    return tab_lines([INVENTORY_COLUMNS, *inventory_rows(holdings, others)])
+    return tab_lines([INVENTORY_COLUMNS, *inventory_rows(holdings, own, others)])
 
 
 def card_object(card: ModelCard, row: Backbone | None) -> dict[str, Any]:
@@ -175,6 +195,8 @@ def card_text(
         facts["weights"] = row.weights_path
         facts["published at"] = row.url
         facts["hash"] = row.digest or "none is published; layer names, shapes and values are checked"
+    if card.views != ("centre",):
+        facts["views"] = f"the mean of {len(card.views)}: {', '.join(card.views)}"
     facts["licence"] = card.licence
     facts["training data"] = card.data_fingerprint
     facts.update({f"metric {name}": value for name, value in card.metrics.items()})
@@ -183,6 +205,10 @@ def card_text(
     lines = [
         f"{printable(name) + ':':20} {printable(str(value))}" for name, value in facts.items() if value is not None
     ]
+    lines += [f"{'note:':20} {printable(note)}" for note in card.notes]
+    for what, text in card.training.items():
+        first, *further = map(printable, text.splitlines() or [""])
+        lines += [f"{printable(what) + ':':20} {first}", *(f"{'':20} {line}" for line in further)]
     shown = card.classes[:most_classes]
     classes = [f"  {number:>4}  {_class_text(of_image)}" for number, of_image in enumerate(shown)]
     if more := len(card.classes) - len(shown):

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cnncli.backbones import RESIZES, ImageClass, InputSpec
+from cnncli.backbones import RESIZES, VIEWS, ImageClass, InputSpec, View
 from cnncli.errors import ModelError
 from cnncli.files import replacing
 
@@ -35,6 +35,7 @@ TFLITE_IDENTIFIER = b"TFL3"  # bytes 4..8 of a LiteRT flatbuffer
 MAX_JSON_BYTES = 8_000_000  # of a config or card: the largest of Keras Applications has 0.8 MB
 MAX_MODEL_BYTES = 4_000_000_000
 MAX_INPUT_PX = 4096
+MAX_ARRAY_ELEMENTS = 1 << 28  # that one image needs anywhere in a network: 1 GB of float32
 MAX_INFLATION = 20  # a member may unpack to this many times its stored size, or to a megabyte
 
 # What `zipfile` raises for damaged archives: besides its own error those of what it is made of.
@@ -53,6 +54,9 @@ class ModelCard:
     data_fingerprint: str | None = None  # of the training images
     metrics: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)  # of the software that made it
+    views: tuple[View, ...] = ("centre",)  # of a photo; the probabilities are the mean of theirs
+    training: Mapping[str, str] = field(default_factory=dict)  # how it was made: command, seed, log, ...
+    notes: tuple[str, ...] = ()  # what a user should know of it
     sha256: str | None = None  # of the model's bytes; None until it is written
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +67,8 @@ class ModelCard:
         return {
             "schema": CARD_SCHEMA,
             **values,
+            "views": list(self.views),
+            "notes": list(self.notes),
             "input_size": [spec["height"], spec["width"]],
             "color": spec["color"],
             "resize": spec["resize"],
@@ -93,8 +99,18 @@ def _card(values: object) -> ModelCard:
         data_fingerprint=_text(values, "data_fingerprint"),
         metrics={name: float(value) for name, value in _entries(values, "metrics", (int, float), "numbers").items()},
         versions=_entries(values, "versions", (str,), "texts"),
+        views=_views(values),
+        training=_entries(values, "training", (str,), "texts"),
+        notes=tuple(_texts(values, "notes")) if "notes" in values else (),
         sha256=_text(values, "sha256"),
     )
+
+
+def _views(values: dict[str, Any]) -> tuple[View, ...]:
+    views = values.get("views", ["centre"])
+    if not (isinstance(views, list) and views and all(view in VIEWS for view in views)):
+        raise ValueError(f"views {views!r}; expected some of {', '.join(VIEWS)}")
+    return tuple(views)
 
 
 def _classes(values: dict[str, Any]) -> tuple[ImageClass, ...]:

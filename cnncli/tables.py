@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from cnncli.inference.compiled import Compiled
-    from cnncli.inference.inventory import Holding
+    from cnncli.inference.inventory import Bundled, Holding
     from cnncli.inference.pipeline import Result
     from cnncli.layertable import Cells
     from cnncli.learning.plan import Plan
@@ -56,13 +56,13 @@ def prediction_block(result: Result, width: int) -> RenderableType:
     return Group(title, table)
 
 
-def inventory_table(holdings: list[Holding], others: list[Compiled], width: int) -> RenderableType:
+def inventory_table(holdings: list[Holding], own: Bundled, others: list[Compiled], width: int) -> RenderableType:
     """What `models list` shows: all columns from 72 on, the most needed ones in a narrower terminal."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     shown = [name for name in INVENTORY_COLUMNS if width >= _INVENTORY_COLUMNS or name in _NARROW_INVENTORY]
     for name in shown:
         table.add_column(name, justify="left" if name == "name" else "right", overflow="fold", no_wrap=name != "name")
-    for row in inventory_rows(holdings, others):
+    for row in inventory_rows(holdings, own, others):
         cells = dict(zip(INVENTORY_COLUMNS, row, strict=True))
         table.add_row(*(Text(printable(cells[name])) for name in shown), style="" if row[-1] != "-" else "dim")
     return table

@@ -86,21 +86,22 @@ def test_list_in_a_pipe_is_separated_by_tabs_and_has_every_network(cnncli) -> No
     run = cnncli("models", "list")
     header, *rows = [line.split("\t") for line in run.out.splitlines()]
     assert header == "name,px,params M,MB,top-1,top-5,cached,compiled,disk MB".split(",")
-    assert [row[0] for row in rows] == list(BACKBONES)
+    assert [row[0] for row in rows] == [*BACKBONES, "tiny200"]
     assert rows[0] == ["resnet50", "224", "25.6", "103", "74.9%", "92.1%", "-", "-", "-"]
+    assert rows[-1] == ["tiny200", "64", "4.3", "9", "-", "-", "bundled", "yes", "9"]
     assert (run.code, run.err) == (0, "")
 
 
 def test_list_on_a_terminal_fits_80_columns_a_network_a_line() -> None:
     lines = on_a_terminal("models", "list").splitlines()
-    assert [line.split()[0] for line in lines] == ["name", *BACKBONES]
+    assert [line.split()[0] for line in lines] == ["name", *BACKBONES, "tiny200"]
     assert max(map(len, lines)) <= 80
 
 
 def test_list_on_a_narrow_terminal_keeps_a_network_a_line() -> None:
     lines = on_a_terminal("models", "list", columns=50).splitlines()
     assert lines[0].split() == ["name", "MB", "top-1", "cached", "compiled"]
-    assert [line.split()[0] for line in lines] == ["name", *BACKBONES]
+    assert [line.split()[0] for line in lines] == ["name", *BACKBONES, "tiny200"]
     assert max(map(len, lines)) <= 50
 
 

@@ -36,6 +36,7 @@ NETS = {
     "transposed": "conv:4:4:s4 tconv:4:3:s2:p1:relu tconv:4:2:s3:p0+1 tconv:3:4:s2:same tconv:3:1:s2 gap",
     "transposed dilated": "conv:4:4:s4 tconv:4:3:d2:relu tconv:4:2:d3:p1x0+1 tconv:4:3:d2:same:nobias gap",
     "padded pools": "pool:3:s2:p1 avgpool:3:s2:p1 pool:2:p0+1 avgpool:4x2:s3x1:p1x0 flatten",
+    "residual": "conv:4:3:relu res:8:s2 res:8 res:6 gap",
     "activations": "conv:14:3:s3:linear " + " ".join(ACTIVATIONS) + " dense:5:softmax gap dense:8:leaky_relu",
 }
 

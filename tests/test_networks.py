@@ -81,12 +81,17 @@ def test_receptive_field_is_the_one_that_araujo_norris_and_sim_published(name: s
 def test_named_net_has_the_shapes_and_parameters_that_keras_gives_its_layers(name: str) -> None:
     network = find(name)
     assert network is not None
-    model = keras.Sequential([keras.Input(network.input)])
-    for node in network.nodes[1:]:
-        for layer in in_keras(node.layer):
-            model.add(layer)
-        found = trace(stack(name, network.input, [n.layer for n in network.nodes[1 : network.nodes.index(node) + 1]]))
-        assert found.output == tuple(model.output_shape[1:]) and found.parameters == model.count_params()
+    outputs = [keras.Input(network.input)]
+    parameters = 0
+    for row in trace(network).layers:
+        inputs = [outputs[index] for index in row.node.inputs]
+        x = inputs if row.node.layer.kind == "add" else inputs[0]
+        for layer in in_keras(row.node.layer):
+            x = layer(x)
+            parameters += layer.count_params()
+        outputs.append(x)
+        assert row.measure.output == tuple(x.shape[1:])
+    assert trace(network).parameters == parameters
     assert network.nodes[-1].layer.kind == "dense" and network.nodes[-1].layer.activation == "softmax"
 
 
@@ -102,11 +107,13 @@ def in_keras(layer: Layer) -> list[Any]:
         return [layers.ZeroPadding2D(layer.padding[0][0]), made]
     if layer.kind == "pool":
         return [layers.MaxPooling2D(layer.kernel[0], layer.stride[0])]
+    if layer.kind == "avgpool":
+        return [layers.AveragePooling2D(layer.kernel[0], layer.stride[0], str(layer.padding))]
     if layer.kind == "dense":
         return [layers.Dense(layer.units, use_bias=layer.bias)]
     if layer.kind == "dropout":
         return [layers.Dropout(float(layer.rate))]
-    others = {"flatten": "Flatten", "bn": "BatchNormalization", "relu": "ReLU", "gap": "GlobalAveragePooling2D"}
+    others = {"flatten": "Flatten", "bn": "BatchNormalization", "relu": "ReLU", "add": "Add", "gap": "GlobalAveragePooling2D"}
     return [getattr(layers, others[layer.kind])()]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli import console
-from cnncli.backbones import NORMALISATIONS, RESIZES, Backbone, Resize
+from cnncli.backbones import BUNDLED, NORMALISATIONS, RESIZES, Resize
 from cnncli.commands.batch import each
 from cnncli.commands.options import common_options, complete_file, complete_model, complete_network
 from cnncli.errors import ExitCode, outcome
@@ -57,16 +57,16 @@ def list_models(form: str) -> None:
     from cnncli import formats
     from cnncli.inference import inventory
 
-    holdings, others = inventory.holdings(), inventory.other_compiled()
+    found = inventory.holdings(), inventory.bundled_model(), inventory.other_compiled()
     if form == "json":
-        console.write(json.dumps(formats.inventory_object(holdings, others), indent=2) + "\n")
+        console.write(json.dumps(formats.inventory_object(*found), indent=2) + "\n")
     elif console.stdout_is_terminal():
         from cnncli.tables import inventory_table
 
         screen = console.results()
-        screen.print(inventory_table(holdings, others, screen.width))
+        screen.print(inventory_table(*found, screen.width))
     else:
-        console.write(formats.inventory_tabs(holdings, others))
+        console.write(formats.inventory_tabs(*found))
 
 
 @models.command()
@@ -103,14 +103,19 @@ def pull(names: tuple[str, ...], offline: bool) -> ExitCode:
     Example:
       cnncli models pull mobilenet resnet50
     """
+    from cnncli.inference.locate import pretrained
     from cnncli.inference.models import open_model
 
-    def one(row: Backbone) -> None:
+    def one(name: str) -> None:
+        if name == BUNDLED:
+            console.note(f"{BUNDLED}: comes with cnncli, so it is ready")
+            return
+        row = pretrained(name)
         with console.progress(row.name, unit="bytes") as downloaded:
             ready = open_model(ModelRequest(row.name, offline=offline), notify=console.note, progress=downloaded)
         console.note(f"{ready.name}: ready")
 
-    return each(names, _row, one)
+    return each(names, str, one)
 
 
 @models.command()
@@ -123,13 +128,19 @@ def path(names: tuple[str, ...]) -> ExitCode:
     Example:
       cnncli models path resnet50
     """
+    from cnncli import bundled
+    from cnncli.inference.locate import pretrained
 
-    def one(row: Backbone) -> None:
+    def one(name: str) -> None:
+        if name == BUNDLED:
+            console.write(f"{bundled.path()}\n")
+            return
+        row = pretrained(name)
         console.write(f"{row.weights_path}\n")
         if not row.weights_path.is_file():
             console.note(f"{row.name}: not there yet; 'cnncli models pull {row.name}' fetches it")
 
-    return each(names, _row, one)
+    return each(names, str, one)
 
 
 @models.command()
@@ -284,9 +295,3 @@ def _agreement(done: Exported) -> str:
         ("largest difference", f"{parity.difference:.2g} of a probability ({done.tolerance:g} is allowed)"),
     )
     return "".join(f"{what:18}  {value}\n" for what, value in rows)
-
-
-def _row(name: str) -> Backbone:
-    from cnncli.inference.locate import pretrained
-
-    return pretrained(name)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from cnncli import console
-from cnncli.backbones import BACKBONES, RESIZES
+from cnncli import backbones, console
+from cnncli.backbones import RESIZES
 from cnncli.inference.request import BACKENDS, ModelRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ PROBABILITY = Probability()
 
 def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Pretrained networks, for the shell's completion."""
-    return [CompletionItem(name) for name in BACKBONES if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in backbones.names() if name.startswith(incomplete)]
 
 
 def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -104,7 +104,7 @@ _MODEL = click.option(
     metavar="NAME|FILE|RUN_DIR",
     shell_complete=complete_model,
     help="A pretrained network (see 'cnncli models list'), a .keras or .tflite file, or a run folder.  "
-    "[default: resnet50]",
+    "[default: resnet50; where that cannot be had, tiny200, which comes with cnncli]",
 )
 _WEIGHTS = click.option(
     "--weights",

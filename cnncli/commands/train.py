@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnncli import augmentations, backbones, console, runs
-from cnncli.backbones import BACKBONES, RESIZES
+from cnncli.backbones import BUNDLED, RESIZES
 from cnncli.commands.dataset import complete_data, opened
 from cnncli.commands.options import common_options, complete_network
 from cnncli.errors import ExitCode, GrammarError, TerminatedError, TrainingError
@@ -83,9 +83,11 @@ class BackboneName(click.ParamType[str]):
         row = backbones.find(value)
         if row is not None:
             return row.name
-        close = get_close_matches(value.lower(), BACKBONES, n=1)
+        if value == BUNDLED:
+            return BUNDLED
+        close = get_close_matches(value.lower(), backbones.names(), n=1)
         guess = f" Did you mean {close[0]}?" if close else ""
-        self.fail(f"{value!r} is no pretrained network.{guess} Networks: {', '.join(BACKBONES)}", param, ctx)
+        self.fail(f"{value!r} is no pretrained network.{guess} Networks: {', '.join(backbones.names())}", param, ctx)
 
 
 def _option(name: str, text: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -272,6 +274,9 @@ def _check(settings: Settings) -> None:
             raise click.UsageError(f"{_flag(option)} goes with --backbone.")
     if settings.backbone and not settings.rescale:
         raise click.UsageError("--no-rescale goes with --net: a backbone has a normalisation of its own.")
+    if settings.backbone == BUNDLED and (settings.weights or settings.from_scratch):
+        option = "--weights" if settings.weights else "--from-scratch"
+        raise click.UsageError(f"{option}: {BUNDLED} comes with its weights; from scratch it is --net {BUNDLED}.")
     if settings.backbone and settings.progressive and not settings.from_scratch:
         raise click.UsageError("--progressive with --backbone needs --from-scratch.")
     augmentations.parse(settings.augment, gray=False, height=1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from cnncli.backbones import View
 from cnncli.errors import ModelError
 from cnncli.modelfile import ModelCard
 
@@ -54,6 +56,19 @@ class LiteRTEngine:
             raise ModelError(f"{self._path}: LiteRT cannot run this model ({problem})") from problem
         scores: Scores = self._interpreter.get_tensor(self._output)[0]
         return scores
+
+
+class AveragingEngine:
+    """A network that looks at an image in several ways; its answer is the mean of what it answers to each."""
+
+    def __init__(self, engine: Engine, views: Sequence[View]) -> None:
+        self._engine, self._views = engine, views
+
+    def __call__(self, pixels: Pixels) -> Scores:
+        """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
+        shown = (pixels if view == "centre" else pixels[:, ::-1] for view in self._views)
+        mean: Scores = np.mean([self._engine(view) for view in shown], axis=0)
+        return mean
 
 
 def open_interpreter(path: Path, num_threads: int) -> Any:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cnncli import bundled
 from cnncli.backbones import Backbone
 from cnncli.errors import ImageError, ModelError, ParityError
 from cnncli.files import replacing
@@ -63,7 +64,7 @@ def export(wanted: Export, *, notify: Notify, meter: Meter) -> Exported:
     ParityError if they disagree, and other CnncliErrors for what else the user can mend.
     """
     location = locate(wanted.request.model or "")
-    if isinstance(location, Path) and location.suffix == ".tflite":
+    if isinstance(location, Path) and location.suffix == ".tflite" and location != bundled.path():
         raise ModelError(_no_way_back(location, wanted))
     if isinstance(location, Path):
         read_card(location)  # refuses what is no model before anything else is said

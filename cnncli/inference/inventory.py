@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.backbones import BACKBONES, Backbone
+from cnncli import bundled, networks
+from cnncli.backbones import BACKBONES, BUNDLED, Backbone
 from cnncli.errors import ModelError
 from cnncli.files import digests
 from cnncli.inference import compiled, weights
 from cnncli.inference.compiled import Compiled
 from cnncli.inference.locate import locate
 from cnncli.modelfile import check_content, read_card
+from cnncli.tracing import trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,23 @@ class Check:
     path: Path
     fault: str | None
     how: str  # what was compared
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """The model that comes with cnncli."""
+
+    name: str
+    input_px: int
+    parameters: int
+    disk_bytes: int
+
+
+def bundled_model() -> Bundled:
+    """What is known of the bundled model without running it."""
+    network = networks.find(BUNDLED)
+    assert network is not None
+    return Bundled(BUNDLED, network.input[0], trace(network).parameters, bundled.path().stat().st_size)
 
 
 def holdings() -> list[Holding]:

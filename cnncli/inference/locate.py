@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cnncli import backbones
-from cnncli.backbones import BACKBONES, Backbone
+from cnncli import backbones, bundled
+from cnncli.backbones import BACKBONES, BUNDLED, Backbone
 from cnncli.errors import ModelError
 from cnncli.modelfile import ModelCard, read_card
 
 
 def locate(name: str) -> Backbone | Path:
-    """What `--model NAME` means: a row of the table first, then a file or run folder, then a looser spelling."""
+    """What `--model NAME` means: a row of the table or the bundled model, a file or run folder, a looser spelling."""
     if not name:
         raise ModelError(f"the model's name is empty.\n{_networks(name)}")
     if name in BACKBONES:
         return BACKBONES[name]
+    if name == BUNDLED:
+        return bundled.path()
     path = Path(name)
     if path.is_dir() and (path / "model.keras").exists():
         return path / "model.keras"
@@ -41,9 +43,9 @@ def pretrained(name: str) -> Backbone:
 def _networks(name: str) -> str:
     import difflib
 
-    close = difflib.get_close_matches(name.lower(), BACKBONES, n=1)
+    close = difflib.get_close_matches(name.lower(), backbones.names(), n=1)
     guess = f"Did you mean {close[0]}? " if close else ""
-    return f"{guess}Networks: {', '.join(BACKBONES)}"
+    return f"{guess}Networks: {', '.join(backbones.names())}"
 
 
 def describe(name: str) -> tuple[ModelCard, Backbone | None]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from cnncli import backbones, hdf5
-from cnncli.backbones import BACKBONES, Backbone, Resize
+from cnncli import backbones, bundled, hdf5
+from cnncli.backbones import BACKBONES, BUNDLED, Backbone, Resize
 from cnncli.errors import ModelError, WeightsUnavailableError
 from cnncli.inference import cache, compiled, weights
-from cnncli.inference.engine import Engine, LiteRTEngine, litert_available
+from cnncli.inference.engine import AveragingEngine, Engine, LiteRTEngine, litert_available
 from cnncli.inference.locate import backbone_card, locate
 from cnncli.inference.request import ModelRequest
 from cnncli.modelfile import ModelCard, check_content, read_card
@@ -31,6 +31,7 @@ class ReadyModel:
     path: Path  # a LiteRT file, or what Keras loads: `.keras`, or weights with `row`
     backend: str
     row: Backbone | None = None
+    fallback_from: str | None = None  # the default model, which this one stands in for
 
     def most_engines(self, at_once: int) -> int:
         """How many engines may run at once: each packs the weights for itself, so a large network has fewer."""
@@ -40,6 +41,10 @@ class ReadyModel:
 
     def engine(self, num_threads: int) -> Engine:
         """An engine for one thread at a time, which computes on `num_threads`."""
+        engine = self._single_view_engine(num_threads)
+        return engine if len(self.card.views) == 1 else AveragingEngine(engine, self.card.views)
+
+    def _single_view_engine(self, num_threads: int) -> Engine:
         if self.backend == "tensorflow":
             from cnncli.learning.engine import KerasEngine
 
@@ -51,7 +56,7 @@ def open_model(request: ModelRequest, *, notify: Notify, progress: Progress) -> 
     """The model of `request`, fetched and compiled if need be. Raises CnncliError with what to do."""
     location = locate(backbones.DEFAULT if request.model is None else request.model)
     if isinstance(location, Backbone):
-        ready = _open_backbone(location, request, notify, progress)
+        ready = _open_backbone_or_bundled(location, request, notify, progress)
     else:
         if request.weights is not None:
             raise ModelError(f"--weights {request.weights}: {location} has its own; it goes with a pretrained network")
@@ -62,10 +67,22 @@ def open_model(request: ModelRequest, *, notify: Notify, progress: Progress) -> 
     return ready
 
 
-def _other_ways() -> str:
-    here = [row.name for row in BACKBONES.values() if weights.cached(row)]
-    lines = [f"  On this machine: --model {' or '.join(here)}"] if here else []
-    return "\n".join([*lines, "  Your own: --model FILE with a .keras or .tflite file, or a run folder"])
+def _open_backbone_or_bundled(row: Backbone, request: ModelRequest, notify: Notify, progress: Progress) -> ReadyModel:
+    """The pretrained network; if nobody asked for it by name and its weights cannot be had, the bundled model."""
+    try:
+        return _open_backbone(row, request, notify, progress)
+    except WeightsUnavailableError as problem:
+        if request.model is not None:
+            raise
+        why = str(problem).splitlines()[0].rstrip(".")
+        here = [other.name for other in BACKBONES.values() if weights.cached(other)]
+        known = f", or --model {' or '.join(here)}, which is here" if here else ""
+        notify(
+            f"{why}.\n{BUNDLED} answers instead, the small model that comes with cnncli: it knows 200 of ImageNet's "
+            f"1000 classes.\n  To use it at once: --model {BUNDLED}{known}\n"
+            f"  For {row.name}, with a network: cnncli models pull {row.name}"
+        )
+    return replace(_open_file(bundled.path(), request, notify), fallback_from=row.name)
 
 
 def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progress: Progress) -> ReadyModel:
@@ -73,12 +90,7 @@ def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progres
         weights.check_given(request.weights)
         path = request.weights
     else:
-        try:
-            path = weights.obtain(row, offline=request.offline, notify=notify, progress=progress)
-        except WeightsUnavailableError as problem:
-            if request.model is not None:
-                raise
-            raise WeightsUnavailableError(f"no --model was given and {problem}\n{_other_ways()}") from problem
+        path = weights.obtain(row, offline=request.offline, notify=notify, progress=progress)
     if _uses_keras(request):
         row = hdf5.row_of(row, path)
         return ReadyModel(row.name, backbone_card(row), path, "tensorflow", row)
@@ -94,6 +106,9 @@ def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progres
 
 def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
     card = read_card(path)  # refuses a file without a card before anything slow begins
+    if path == bundled.path():
+        cache.remembered(path, f"card {card.sha256}", lambda: _whole(path, card))
+        return ReadyModel(BUNDLED, card, path, "tensorflow" if _uses_keras(request) else "litert")
     name = str(path.parent if path.name == "model.keras" and path.parent.name else path)
     if path.suffix == ".tflite":
         if request.backend == "tensorflow":
@@ -106,12 +121,17 @@ def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
     return ReadyModel(name, read_card(entry.path), entry.path, "litert")  # `path` may have been replaced meanwhile
 
 
+def _whole(path: Path, card: ModelCard) -> dict[str, str]:
+    check_content(path, card)
+    return {}
+
+
 def _checked(path: Path, card: ModelCard) -> dict[str, str]:
     from cnncli.inference.trial import try_out
 
-    check_content(path, card)
+    whole = _whole(path, card)
     try_out(path)
-    return {}
+    return whole
 
 
 def _uses_keras(request: ModelRequest) -> bool:

@@ -46,6 +46,7 @@ class Result:
     predictions: tuple[Prediction, ...] = ()
     error: str | None = None
     notes: tuple[str, ...] = ()
+    fallback_from: str | None = None  # the default model, where another one had to answer
 
 
 def predict(
@@ -71,9 +72,10 @@ def predict(
             source = source.fetched()  # an address is asked once, also for an annotated copy
             picture = images.read(source, shorter_side_px=side, max_pixels=max_pixels)
         except ImageError as problem:
-            return Result(source, model.name, error=str(problem))
+            return Result(source, model.name, error=str(problem), fallback_from=model.fallback_from)
         scores = run(images.network_input(picture, model.card.input))
-        return Result(source, model.name, best(scores, model.card.classes, top, min_confidence), None, picture.notes)
+        answers = best(scores, model.card.classes, top, min_confidence)
+        return Result(source, model.name, answers, None, picture.notes, model.fallback_from)
 
     yield from each(model, sources, one, workers=workers, single=single)
 

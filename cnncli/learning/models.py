@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from cnncli import bundled
 from cnncli.backbones import InputSpec, Normalisation
 from cnncli.errors import ModelError
 from cnncli.inference.adoption import Adoption
 from cnncli.learning import keras, tf
 from cnncli.learning.backbones import normalise
-from cnncli.modelfile import MAX_INPUT_PX, ModelCard, check_content, read_card, write_keras
+from cnncli.learning.bundled import load as load_bundled
+from cnncli.modelfile import MAX_ARRAY_ELEMENTS, MAX_INPUT_PX, ModelCard, check_content, read_card, write_keras
 from cnncli.modelsafety import KerasContent, check_keras_file
 
-MAX_ARRAY_ELEMENTS = 1 << 28  # for one image: 1 GB of float32
 _SMALLEST_WEIGHT_BYTES = 2  # float16
 
 
@@ -49,7 +50,12 @@ def load_keras(path: Path) -> Any:
 
 
 def load_carded(path: Path) -> tuple[Any, ModelCard]:
-    """The network in a `.keras` file with a card, and the card. Raises ModelError, also if they do not fit."""
+    """The network in a `.keras` file with a card, or the bundled one, and the card.
+
+    Raises ModelError, also if they do not fit.
+    """
+    if path == bundled.path():
+        return load_bundled()
     card = read_card(path)
     check_content(path, card)
     model = load_keras(path)

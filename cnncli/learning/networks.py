@@ -13,7 +13,7 @@ from cnncli.errors import ShapeError, TrainingError
 from cnncli.grammar import token
 from cnncli.layers import ACTIVATIONS, Layer, Shape, Sizes, measure
 from cnncli.learning import keras
-from cnncli.learning.models import MAX_ARRAY_ELEMENTS
+from cnncli.modelfile import MAX_ARRAY_ELEMENTS
 from cnncli.modelsafety import check_config
 from cnncli.networks import stack
 from cnncli.shapes import Placement, Spread

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from cnncli import augmentations, balance, networks
-from cnncli.backbones import BACKBONES, Backbone, InputSpec
+from cnncli import augmentations, balance, bundled, networks
+from cnncli.backbones import BACKBONES, BUNDLED, Backbone, InputSpec
 from cnncli.errors import TrainingError
 from cnncli.grammar import parse
 from cnncli.layers import Layer
@@ -116,7 +116,7 @@ class FromScratch:
         keras.utils.set_random_seed(settings.seed)
         precision = cast(Precision, settings.precision)
         if settings.backbone is not None:
-            trunk = trunks.trunk(BACKBONES[settings.backbone], None, data.spec, precision=precision)
+            trunk = trunks.trunk(settings.backbone, None, data.spec, precision=precision)
             head = trunks.classifier(trunk.outputs[0].shape[-1], len(data.classes), dropout=settings.dropout)
             self._model = trunks.join(trunk, head)
         else:
@@ -177,7 +177,7 @@ class Transfer:
         settings, data = recipe.settings, recipe.data
         keras.utils.set_random_seed(settings.seed)
         self._trunk = trunks.trunk(
-            BACKBONES[settings.backbone or ""], weights, data.spec, precision=cast(Precision, settings.precision)
+            settings.backbone or "", weights, data.spec, precision=cast(Precision, settings.precision)
         )
         if settings.fine_tune is not None:
             trunks.unfreeze(self._trunk, settings.fine_tune)  # refuses too many before anything slow begins
@@ -279,6 +279,8 @@ def mixes_images(settings: Settings, classes: int) -> bool:
 
 def weights_of(settings: Settings, obtain: Callable[[Backbone], Path]) -> Path:
     """The backbone's weights file: the one that was given, or what `obtain` fetches."""
+    if settings.backbone == BUNDLED:
+        return bundled.path()
     if settings.weights is None:
         return obtain(BACKBONES[settings.backbone or ""])
     path = Path(settings.weights)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from cnncli.backbones import BACKBONES, ImageClass, InputSpec, Resize
+from cnncli.backbones import BACKBONES, BUNDLED, ImageClass, InputSpec, Resize
 from cnncli.datasets.dataset import SPLITS, Dataset, Split
 from cnncli.datasets.pixels import Failure, Pixels, load, survey
 from cnncli.datasets.splitting import split_by_content
@@ -130,9 +130,11 @@ def _asked_size(settings: Settings) -> tuple[int, int] | None:
         if len(given) > 2:
             raise DataError(f"--image-size {settings.image_size}: expected N or HxW, like 128 or 96x128")
         return given[0], given[-1]
-    if settings.backbone is not None:
+    if settings.backbone in BACKBONES:
         row = BACKBONES[settings.backbone]
         return row.input_px, row.input_px
+    if settings.backbone == BUNDLED:
+        return NAMED_NETS[BUNDLED].input[0], NAMED_NETS[BUNDLED].input[1]
     named = NAMED_NETS.get(settings.net or "")
     if named is not None and any(layer.kind == "flatten" for layer in named.layers()):
         return named.input[0], named.input[1]

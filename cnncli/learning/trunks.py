@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cnncli.backbones import BACKBONES, Backbone, InputSpec
+from cnncli.backbones import BACKBONES, BUNDLED, InputSpec
 from cnncli.errors import TrainingError
-from cnncli.learning import keras
+from cnncli.learning import bundled, keras
 from cnncli.learning.backbones import application, load_official_weights, normalise
 from cnncli.learning.networks import Precision, copy_weights, pixels_of, policy
 
@@ -32,24 +32,29 @@ _BLOCKS = {
     "efficientnet": r"^block\d[a-z]",
     "densenet": r"^conv\d(?=_block)",
     "convnext": r"stage_\d_block_\d+",
+    BUNDLED: r"^add\d$",  # likewise; so the stem and two blocks are the first
     "nasnet": r"^(?:adjust|normal|reduction|separable)_.*?_(stem_\d|reduce_\d+|\d+)$",
 }
 
 
-def trunk(row: Backbone, weights: Path | None, spec: InputSpec, *, precision: Precision = "float32") -> Any:
-    """The network of `row` without its classes, its normalisation included: pixels to features.
+def trunk(name: str, weights: Path | None, spec: InputSpec, *, precision: Precision = "float32") -> Any:
+    """The pretrained network `name` without its classes, its normalisation included: pixels to features.
 
     It maps pixels 0..255 of shape `(batch, height, width, channels)` to `(batch, features)`: the mean of each of its
     last feature maps, as `include_top=False, pooling="avg"` in Keras Applications. `weights` is the official file of
     the whole network; without one they are random. Grey pixels become three equal channels. Raises TrainingError if
     the input is too small, ModelError if the weights are damaged or another network's.
     """
-    smallest = _SMALLEST_PX.get(row.module, _SMALLEST_PX_OF_OTHERS)
+    module = _module(name)
+    smallest = _SMALLEST_PX.get(module, _SMALLEST_PX_OF_OTHERS)
     if min(spec.height, spec.width) < smallest:
         raise TrainingError(
-            f"{row.name} needs images of {smallest}x{smallest} pixels or more, and gets {spec.height}x{spec.width}; "
+            f"{name} needs images of {smallest}x{smallest} pixels or more, and gets {spec.height}x{spec.width}; "
             "give a larger --image-size"
         )
+    if name == BUNDLED:
+        return bundled.trunk(spec, precision=precision)
+    row = BACKBONES[name]
     pixels = pixels_of(spec)
     rgb = keras.layers.Concatenate(name="gray_to_rgb")([pixels] * 3) if spec.color == "gray" else pixels
     x = normalise(rgb, row.normalisation)
@@ -75,12 +80,17 @@ def computing_in(precision: Precision) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def _module(name: str) -> str:
+    """The module of keras.applications that a network is from, or the name of the bundled one."""
+    return name if name == BUNDLED else BACKBONES[name].module
+
+
 def blocks(network: Any) -> list[tuple[str, ...]]:
     """The blocks of a trunk from its input on, each as the names of its layers that have weights.
 
     What comes before the first block belongs to it, and what comes after a block to that block.
     """
-    pattern = re.compile(_BLOCKS[BACKBONES[network.name].module])
+    pattern = re.compile(_BLOCKS[_module(network.name)])
     found: dict[str, list[str]] = {}
     current, early = "", list[str]()
     for layer in network.layers:
