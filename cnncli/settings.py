@@ -28,6 +28,7 @@ class Settings:
     backbone: str | None = None
     weights: str | None = None  # of the backbone: a file instead of the published ones
     from_scratch: bool = False  # the backbone without weights
+    start_from: str | None = None  # a run or model file of the same network, whose weights come first
     epochs: int = 10
     batch_size: int = 32
     optimizer: str = "adam"

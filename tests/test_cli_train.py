@@ -485,6 +485,42 @@ def test_backbone_from_scratch_trains_every_layer_in_the_precision_asked_for(tra
     assert found["conv1_bn"][2].any() and {str(w.dtype) for own in found.values() for w in own} == {"float32"}
 
 
+# Starting from a trained model
+
+
+def test_start_from_begins_with_the_weights_of_a_run_of_the_same_net(train, plain: Path) -> None:
+    train("--start-from", plain, "--lr", "1e-9", "--schedule", "constant", "--epochs", "1")
+    assert column(Path("run"), "val_loss")[0] == pytest.approx(column(plain, "val_loss")[-1], abs=1e-5)
+    assert column(Path("run"), "val_loss")[0] < column(plain, "val_loss")[0]
+    assert record("run")["settings"]["start_from"] == str(plain)
+    train("--start-from", plain / "model.keras", "--lr", "1e-9", "--epochs", "1", out="from-file")
+    assert column(Path("from-file"), "loss")[0] == pytest.approx(column(Path("run"), "loss")[0], abs=1e-5)
+
+
+def test_start_from_leaves_the_last_layer_new_where_the_classes_are_others(train, plain: Path, tmp_path) -> None:
+    two = write_photos(tmp_path / "two")
+    shutil.rmtree(two / "blue")
+    train("--start-from", plain, "--lr", "1e-9", "--epochs", "1", data=two)
+    found, before = layer_weights("run"), layer_weights(plain)
+    np.testing.assert_allclose(found["conv"][0], before["conv"][0], atol=1e-6)
+    assert found["dense"][0].shape[1] == 2
+
+
+def test_start_from_another_network_is_refused_and_leaves_nothing(cnncli, photos, uncompiled, plain: Path) -> None:
+    done = cnncli("train", photos, "-o", "run", "--net", "conv:5:3:relu gap", "--start-from", plain)
+    assert done.code == 1 and not Path("run").exists()
+    assert "a model of another network: its layer 2 is 'conv' of shapes 3x3x3x4, 4, that of the network to" in done.err
+    done = cnncli("train", photos, "-o", "run", *TINY, "--no-rescale", "--start-from", plain)
+    assert done.code == 1 and "its layer 1 is 'rescale'" in done.err
+
+
+def test_start_from_is_not_needed_to_go_on(train, cnncli, plain: Path, tmp_path) -> None:
+    shutil.copytree(plain, tmp_path / "first")
+    train("--start-from", tmp_path / "first")
+    shutil.rmtree(tmp_path / "first")
+    assert cnncli("train", "--resume", "-o", "run").code == 0
+
+
 # Refusals
 
 
@@ -501,6 +537,9 @@ def test_backbone_from_scratch_trains_every_layer_in_the_precision_asked_for(tra
         (["--fine-tune", "1"], "--fine-tune goes with --backbone"),
         (["--weights", "w.h5"], "--weights goes with --backbone"),
         (["--from-scratch"], "--from-scratch goes with --backbone"),
+        (["--start-from", "run", "--backbone", "mobilenet"], "--start-from and --backbone exclude each other"),
+        (["--backbone", "tiny200", "--from-scratch"], "--from-scratch: tiny200 comes with its weights"),
+        (["--backbone", "tiny200", "--weights", "w.h5"], "--weights: tiny200 comes with its weights"),
         (["--backbone", "mobilenet", "--no-rescale"], "--no-rescale goes with --net"),
         (["--backbone", "mobilenet", "--progressive"], "--progressive with --backbone needs --from-scratch"),
         (["--augment", "flip,zoom"], "--augment flip,zoom: 'zoom' is not known"),
@@ -536,6 +575,7 @@ def test_wrong_usage_exits_2_names_the_option_and_leaves_nothing(cnncli, photos,
         (["--warmup", "9", "--epochs", "3"], "a warm-up of 36 steps does not fit into a run of 12"),
         (["--patience", "2", "--val-split", "0"], "--patience needs validation"),
         (["--backbone", "mobilenet", "--weights", "nowhere.h5"], "nowhere.h5: no such file"),
+        (["--start-from", "nowhere"], "nowhere: no such run or model file"),
         (["--backbone", "mobilenet", "--offline"], "mobilenet"),
         (["--backbone", "mobilenet-0.25", "--image-size", "16", "--from-scratch"], "needs images of 32x32"),
     ],

@@ -113,7 +113,13 @@ def in_keras(layer: Layer) -> list[Any]:
         return [layers.Dense(layer.units, use_bias=layer.bias)]
     if layer.kind == "dropout":
         return [layers.Dropout(float(layer.rate))]
-    others = {"flatten": "Flatten", "bn": "BatchNormalization", "relu": "ReLU", "add": "Add", "gap": "GlobalAveragePooling2D"}
+    others = {
+        "flatten": "Flatten",
+        "bn": "BatchNormalization",
+        "relu": "ReLU",
+        "add": "Add",
+        "gap": "GlobalAveragePooling2D",
+    }
     return [getattr(layers, others[layer.kind])()]
 
 

@@ -150,6 +150,7 @@ _OPTIONS = (
     _option("--weights", "The backbone's weights (.h5, Keras Applications' layout).", metavar="FILE"),
     _option("--from-scratch", "Train the backbone itself, from random weights.", is_flag=True),
     _option("--fine-tune-epochs", "How long.", type=_COUNT, metavar="N"),
+    _option("--start-from", "Begin with the weights of a trained model of the same --net.", metavar="RUN|FILE"),
 )
 
 
@@ -208,8 +209,8 @@ def train(
       cnncli train --resume --output runs/photos
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if "weights" in given:  # a run is resumed from any folder
-        given["weights"] = str(Path(given["weights"]).absolute())
+    for option in {"weights", "start_from"} & given.keys():  # a run is resumed from any folder
+        given[option] = str(Path(given[option]).absolute())
     job_options = {
         "command": ("cnncli", *sys.argv[1:]),
         "cores": workers or usable_cores(),
@@ -282,7 +283,12 @@ def _check(settings: Settings) -> None:
     augmentations.parse(settings.augment, gray=False, height=1)
 
 
-_EXCLUSIVE = (("net", "backbone"), ("from_scratch", "fine_tune"), ("from_scratch", "weights"))
+_EXCLUSIVE = (
+    ("net", "backbone"),
+    ("start_from", "backbone"),
+    ("from_scratch", "fine_tune"),
+    ("from_scratch", "weights"),
+)
 
 
 def _flag(field: str) -> str:

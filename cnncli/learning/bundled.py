@@ -46,9 +46,7 @@ def _logits(spec: InputSpec, classes: int, precision: Precision, weights: _Weigh
             gray = kernel.shape[2] != layer.kernel.shape[2]  # as if its one channel stood there three times
             layer.set_weights([kernel.sum(axis=2, keepdims=True) if gray else kernel])
         elif layer.name.startswith("bn"):
-            shift = weights[
-                "conv" + layer.name.removeprefix("bn"), "bias"
-            ]  # that of the convolution before it
+            shift = weights["conv" + layer.name.removeprefix("bn"), "bias"]  # that of the convolution before it
             one, zero = np.ones_like(shift), np.zeros_like(shift)
             layer.set_weights([one, shift, zero, one - layer.epsilon])  # scale, shift, mean, variance
         elif layer.name == "dense" and weights["dense", "kernel"].shape[0] == classes:

@@ -20,6 +20,7 @@ from cnncli.learning.checkpoints import Array, assign, values_of
 from cnncli.learning.networks import Precision, at_size, build, float32_twin
 from cnncli.learning.optimizers import OPTIMIZERS
 from cnncli.learning.prepared import Prepared
+from cnncli.learning.starting import start_from
 from cnncli.learning.steps import Evaluation, Objective
 from cnncli.learning.training import Batches, Phase, outputs
 from cnncli.schedules import Schedule, ScheduleName
@@ -122,6 +123,8 @@ class FromScratch:
         else:
             layers = layers_of(settings.net or "", len(data.classes), settings.dropout)
             self._model = build(layers, data.spec, rescale=settings.rescale, precision=precision)
+        if settings.start_from is not None:
+            start_from(Path(settings.start_from), self._model)
         self.complete = float32_twin(self._model)
         self._stages = self._sizes()
 

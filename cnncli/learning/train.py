@@ -135,6 +135,8 @@ class _Session:
                 f"{self._job.data}: not the images that the run in {self._run.folder} began with; put them back, or "
                 f"train anew.{lines}"
             )
+        if checkpoint is not None:  # what the run began with is in it no more
+            self._settings = replace(self._settings, start_from=None)
         spread = Threads(**record["threads"])
         return self._train(prepared, record, self._network(prepared, spread), spread, checkpoint)
 
