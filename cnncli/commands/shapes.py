@@ -80,9 +80,10 @@ def shapes(
     image in float32, receptive field (field) and the distance between neighbouring fields (jump). In tables k is
     the kernel, s the stride, p the padding at either end.
 
-    LAYER is conv:FILTERS:K, dwconv:K, tconv:FILTERS:K, pool:K, avgpool:K, gap, gmp, bn, relu, dropout:RATE, flatten
-    or dense:N, with :sN (stride) :pN (padding) :same :valid :dN (dilation) :gN (groups) :nobias :relu :softmax after
-    it. K is 3 or 3x5. NAME is lenet, alexnet, deep, ..., or a pretrained network.
+    LAYER is conv:FILTERS:K, dwconv:K, tconv:FILTERS:K, pool:K, avgpool:K, gap, gmp, bn, relu, dropout:RATE, flatten,
+    dense:N or res:FILTERS (a residual block: two 3x3 convolutions and a shortcut), with :sN (stride) :pN (padding)
+    :same :valid :dN (dilation) :gN (groups) :nobias :relu :softmax after it. K is 3 or 3x5. NAME is lenet, alexnet,
+    deep, ..., or a pretrained network.
 
     \b
     Example:
