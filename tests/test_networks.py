@@ -436,3 +436,20 @@ def test_strides_without_end_are_refused_before_their_digits_fill_the_screen() -
     for word in ("pool:1:s1000000000000000000", "tconv:1:1:p0:s1000000000000000000"):
         with pytest.raises(ShapeError, match=r"multiply to more than 10\^100"):
             trace(stack("", (1, 1, 1), parse([word] * 300)))
+
+
+def test_res_is_two_convolutions_and_a_shortcut_that_fits() -> None:
+    network = stack("", (9, 9, 4), parse(["res:4 res:4:s2 res:6 gap"]))
+    names = [node.name for node in network.nodes]
+    inputs = {node.name: [names[index] for index in node.inputs] for node in network.nodes}
+    assert inputs["add1"] == ["bn2", "input"]  # the same channels and size: the input itself
+    assert inputs["add2"] == ["bn4", "avgpool"] and inputs["avgpool"] == ["relu2"]
+    assert inputs["add3"] == ["bn7", "bn6"] or inputs["add3"] == ["bn6", "bn7"]  # other channels: a convolution of 1x1
+    shapes = {row.node.name: row.measure.output for row in trace(network).rows}
+    assert (shapes["add1"], shapes["add2"], shapes["add3"]) == ((9, 9, 4), (5, 5, 4), (5, 5, 6))
+    assert trace(network).parameters == 2 * 2 * (9 * 4 * 4 + 16) + (9 * 4 * 6 + 9 * 6 * 6 + 4 * 6) + 3 * 24
+
+
+def test_res_after_flatten_is_refused() -> None:
+    with pytest.raises(ShapeError, match="conv needs a map"):
+        trace(stack("", (8, 8, 1), parse(["flatten res:4"])))
