@@ -52,6 +52,11 @@ class ImageClass(NamedTuple):
     id: str
     label: str
 
+    @property
+    def words(self) -> str:
+        """The label as people write it: `Egyptian cat` for `Egyptian_cat`."""
+        return self.label.replace("_", " ")
+
 
 @dataclass(frozen=True, slots=True)
 class Backbone:

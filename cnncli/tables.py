@@ -48,7 +48,7 @@ def prediction_block(result: Result, width: int) -> RenderableType:
     for answer in result.predictions:
         bar = Bar(1.0, 0, answer.score, width=_BAR_COLUMNS, color="cyan")
         named = answer.image_class
-        label, class_id = Text(printable(named.label.replace("_", " "))), Text(printable(named.id))
+        label, class_id = Text(printable(named.words)), Text(printable(named.id))
         if named.id == named.label:  # a model whose classes have no ids of their own
             class_id = Text()
         number, percent = str(answer.rank), f"{answer.score:.1%}"

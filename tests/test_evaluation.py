@@ -177,6 +177,8 @@ def test_a_mismatch_lists_both_sides() -> None:
         "  only in the data: cow, yak\n"
         "  the model has:    n0 (ant), n1 (bee), n2 (cat), n3 (dog)"
     )
+    with pytest.raises(DataError, match=r"\n  spelled otherwise: Dog for n3 \(dog\); names must be equal"):
+        require_all(match(folders("Dog", "ant"), CLASSES), CLASSES, model_name="zoo", data_name="farm/")
     with pytest.raises(DataError, match="none of its classes is one of zoo's"):
         require_some(match(folders("cow"), CLASSES), CLASSES, model_name="zoo", data_name="farm/")
     with pytest.raises(DataError, match=r"the classes n3, dog are both zoo's n3 \(dog\)"):

@@ -109,7 +109,7 @@ def _annotate(result: Result, names: Names, max_pixels: int) -> bool:
     from cnncli import annotate
     from cnncli.images import read
 
-    lines = [(answer.image_class.label.replace("_", " "), answer.score) for answer in result.predictions]
+    lines = [(answer.image_class.words, answer.score) for answer in result.predictions]
     try:
         picture = read(result.source, max_pixels=max_pixels)
         path = annotate.path_for(names, result.source)

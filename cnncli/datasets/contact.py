@@ -31,7 +31,7 @@ def data_sheet(dataset: Dataset, seen: list[Inspected], progress: Callable[[int,
     side, across = (_PX, _ACROSS) if few else (_PX_OF_MANY, _ACROSS_OF_MANY)
     rows = []
     for done, label in enumerate(sorted(by_class), 1):
-        name = printable(dataset.classes[label].label.replace("_", " "))
+        name = printable(dataset.classes[label].words)
         shown = (thumbnail(example, side) for example in spread(by_class[label], across))
         rows.append((name, [image for image in shown if image is not None]))
         progress(done, len(by_class))

@@ -44,14 +44,9 @@ def _value(value: str | float) -> str:
     return value if isinstance(value, str) else f"{round(value, 2):g}"
 
 
-def label(image_class: ImageClass) -> str:
-    """What people call a class."""
-    return image_class.label.replace("_", " ")
-
-
 def class_name(image_class: ImageClass) -> Markup:
     """A class's label and, where that is another, its id; whatever its script, it does not reorder what is around."""
-    name = element("bdi", label(image_class))
+    name = element("bdi", image_class.words)
     if image_class.id == image_class.label:
         return name
     return joined([name, Markup(" "), element("small", image_class.id, class_="id")])

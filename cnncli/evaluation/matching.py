@@ -53,7 +53,7 @@ def require_all(matches: Sequence[Match], model: Sequence[ImageClass], *, model_
             f"{data_name}: {len(unknown)} of its {len(matches)} classes are none of {model_name}'s {len(model)}; "
             "--allow-missing leaves their images out\n"
             f"  only in the data: {_names(unknown)}\n"
-            f"  the model has:    {_names(list(model))}"
+            f"  the model has:    {_names(list(model))}{_nearly(unknown, model)}"
         )
 
 
@@ -64,7 +64,7 @@ def require_some(matches: Sequence[Match], model: Sequence[ImageClass], *, model
         raise DataError(
             f"{data_name}: none of its classes is one of {model_name}'s\n"
             f"  the data has:  {_names([found.data_class for found in matches])}\n"
-            f"  the model has: {_names(list(model))}"
+            f"  the model has: {_names(list(model))}{_nearly([found.data_class for found in matches], model)}"
         )
     for index, count in Counter(found.index for found in known).items():
         if count > 1 and index is not None:
@@ -72,6 +72,19 @@ def require_some(matches: Sequence[Match], model: Sequence[ImageClass], *, model
             raise DataError(
                 f"{data_name}: the classes {_names(twice)} are both {model_name}'s {_name(model[index])}; merge them"
             )
+
+
+def _nearly(unknown: Sequence[ImageClass], model: Sequence[ImageClass]) -> str:
+    """A line that names what is spelled almost as a class of the model, if anything is."""
+    spelled = {_spelling(image_class): image_class for image_class in model}
+    pairs = [(one, spelled[_spelling(one)]) for one in unknown if _spelling(one) in spelled]
+    shown = ", ".join(f"{_name(one)} for {_name(other)}" for one, other in pairs[:_SHOWN])
+    return f"\n  spelled otherwise: {shown}; names must be equal, letter by letter" if pairs else ""
+
+
+def _spelling(image_class: ImageClass) -> str:
+    """A label without what people write in different ways: case, spaces, hyphens and underscores."""
+    return "".join(character for character in image_class.label.casefold() if character not in " -_")
 
 
 def _names(classes: Sequence[ImageClass]) -> str:

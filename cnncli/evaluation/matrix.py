@@ -46,7 +46,7 @@ def as_csv(e: Evaluation) -> str:
 
 def as_picture(e: Evaluation) -> Image.Image:
     """The matrix in colours by the part of each row, mode `RGB`; with at most 30 classes also with its counts."""
-    names = [printable(e.classes[index].label.replace("_", " ")) for index in e.shown]
+    names = [printable(e.classes[index].words) for index in e.shown]
     font = font_of(typeface(frozenset("".join(names))), MIN_TEXT_PX)
     names = [_cut(name, font) for name in names]
     cell = _cell_px(e, font)

@@ -9,7 +9,7 @@ from cnncli.datasets.contact import spread, thumbnail
 from cnncli.datasets.dataset import Example
 from cnncli.evaluation.comparison import Comparison, Difference
 from cnncli.evaluation.evaluation import Answer, Evaluation
-from cnncli.evaluation.markup import Markup, class_name, element, joined, label
+from cnncli.evaluation.markup import Markup, class_name, element, joined
 from cnncli.evaluation.report_matrix import data_uri
 
 _THUMBNAIL_PX = 224  # the longer side: sharp on a telephone, where it takes half as many
@@ -84,7 +84,7 @@ def _difference(found: Difference, comparison: Comparison) -> Markup:
 
 def _verdict(model: str, said: ImageClass, right: bool) -> tuple[Markup, Markup]:
     kind, sign = ("right", "\u2713 right: ") if right else ("wrong", "\u2717 wrong: ")
-    return element("dt", element("bdi", model)), element("dd", sign, element("bdi", label(said)), class_=kind)
+    return element("dt", element("bdi", model)), element("dd", sign, element("bdi", said.words), class_=kind)
 
 
 def _is(truth: ImageClass, more: str = "") -> Markup:

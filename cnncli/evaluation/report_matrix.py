@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cnncli.evaluation.evaluation import Evaluation
-from cnncli.evaluation.markup import Markup, class_name, element, joined, label, scrolling, table
+from cnncli.evaluation.markup import Markup, class_name, element, joined, scrolling, table
 from cnncli.text import printable
 
 MOST_IN_TABLE = 20  # classes
@@ -63,7 +63,7 @@ def _matrix(evaluation: Evaluation, shown: Sequence[int]) -> Markup:
     classes, support = evaluation.classes, evaluation.per_class.support
     counts = evaluation.confusion[np.ix_(shown, shown)]
     others = support[list(shown)] - counts.sum(axis=1)
-    heads = [_column(element("bdi", label(classes[at]))) for at in shown]
+    heads = [_column(element("bdi", classes[at].words)) for at in shown]
     if others.any():
         heads.append(_column("other classes"))
     rows = []
@@ -74,7 +74,7 @@ def _matrix(evaluation: Evaluation, shown: Sequence[int]) -> Markup:
         cells = [_cell(int(count), total, right=row == column) for column, count in enumerate(counts[row])]
         if others.any():
             cells.append(_cell(int(others[row]), total, right=False))
-        name = element("th", element("bdi", label(classes[truth])), scope="row")
+        name = element("th", element("bdi", classes[truth].words), scope="row")
         rows.append(element("tr", name, *cells, element("td", f"{total:,}", class_="sum")))
     corner = element("th", "true class \u2193 called \u2192", class_="corner", scope="col")
     head = element("tr", corner, *heads, _column("images"))
@@ -116,7 +116,7 @@ def _map(evaluation: Evaluation) -> Markup:
         element("source", media="(prefers-color-scheme: dark)", srcset=dark),
         element("img", src=light, alt=f"Confusion matrix of {len(present):,} classes", class_="map"),
     )
-    names = [printable(label(evaluation.classes[at])) for at in present]
+    names = [printable(evaluation.classes[at].words) for at in present]
     return element(
         "figure",
         image,

@@ -337,7 +337,7 @@ def _differences(c: Comparison, a: str, b: str, width: int) -> RenderableType | 
 
 
 def _readable(image_class: ImageClass) -> str:
-    return printable(image_class.label.replace("_", " "))
+    return printable(image_class.words)
 
 
 def _labels(e: Evaluation) -> list[str]:
