@@ -32,8 +32,6 @@ _TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
 
 Resize = Literal["crop", "squash", "pad"]  # how a photo becomes the network's input
 RESIZES: tuple[Resize, ...] = get_args(Resize)
-View = Literal["centre", "mirror"]  # of a photo: what Resize makes of it, and its mirror image
-VIEWS: tuple[View, ...] = get_args(View)
 
 
 @dataclass(frozen=True, slots=True)

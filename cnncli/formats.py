@@ -195,8 +195,8 @@ def card_text(
         facts["weights"] = row.weights_path
         facts["published at"] = row.url
         facts["hash"] = row.digest or "none is published; layer names, shapes and values are checked"
-    if card.views != ("centre",):
-        facts["views"] = f"the mean of {len(card.views)}: {', '.join(card.views)}"
+    if card.mirrored:
+        facts["shown"] = "the photo and its mirror image; scores are the mean of both answers"
     facts["licence"] = card.licence
     facts["training data"] = card.data_fingerprint
     facts.update({f"metric {name}": value for name, value in card.metrics.items()})

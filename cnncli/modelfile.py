@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cnncli.backbones import RESIZES, VIEWS, ImageClass, InputSpec, View
+from cnncli.backbones import RESIZES, ImageClass, InputSpec
 from cnncli.errors import ModelError
 from cnncli.files import replacing
 
@@ -54,7 +54,7 @@ class ModelCard:
     data_fingerprint: str | None = None  # of the training images
     metrics: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)  # of the software that made it
-    views: tuple[View, ...] = ("centre",)  # of a photo; the probabilities are the mean of theirs
+    mirrored: bool = False  # the network is shown a photo and its mirror image, and the mean of its answers counts
     training: Mapping[str, str] = field(default_factory=dict)  # how it was made: command, seed, log, ...
     notes: tuple[str, ...] = ()  # what a user should know of it
     sha256: str | None = None  # of the model's bytes; None until it is written
@@ -67,7 +67,6 @@ class ModelCard:
         return {
             "schema": CARD_SCHEMA,
             **values,
-            "views": list(self.views),
             "notes": list(self.notes),
             "input_size": [spec["height"], spec["width"]],
             "color": spec["color"],
@@ -99,18 +98,18 @@ def _card(values: object) -> ModelCard:
         data_fingerprint=_text(values, "data_fingerprint"),
         metrics={name: float(value) for name, value in _entries(values, "metrics", (int, float), "numbers").items()},
         versions=_entries(values, "versions", (str,), "texts"),
-        views=_views(values),
+        mirrored=_flag(values, "mirrored"),
         training=_entries(values, "training", (str,), "texts"),
         notes=tuple(_texts(values, "notes")) if "notes" in values else (),
         sha256=_text(values, "sha256"),
     )
 
 
-def _views(values: dict[str, Any]) -> tuple[View, ...]:
-    views = values.get("views", ["centre"])
-    if not (isinstance(views, list) and views and all(view in VIEWS for view in views)):
-        raise ValueError(f"views {views!r}; expected some of {', '.join(VIEWS)}")
-    return tuple(views)
+def _flag(values: dict[str, Any], key: str) -> bool:
+    value = values.get(key, False)
+    if not isinstance(value, bool):
+        raise TypeError(f"{key} is neither true nor false")
+    return value
 
 
 def _classes(values: dict[str, Any]) -> tuple[ImageClass, ...]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cnncli import bundled
 from cnncli.backbones import BUNDLED, InputSpec, imagenet_classes
-from cnncli.inference.engine import AveragingEngine, LiteRTEngine
+from cnncli.inference.engine import LiteRTEngine, MirroringEngine
 from cnncli.modelfile import check_content, read_card
 from cnncli.networks import find
 from cnncli.tracing import trace
@@ -56,10 +56,10 @@ def test_card_says_what_the_model_is_how_it_was_made_and_how_good_it_is() -> Non
 
 def test_show_prints_the_card_with_its_log(cnncli) -> None:
     text = cnncli("models", "show", "tiny200").out
-    for part in ("Tiny ImageNet", "command:", "seed:", "metric top1:", "the mean of 2: centre, mirror", "goldfish"):
+    for part in ("Tiny ImageNet", "command:", "seed:", "metric top1:", "its mirror image", "goldfish"):
         assert part in text
     found = json.loads(cnncli("models", "show", "tiny200", "--format", "json").out)
-    assert found["views"] == ["centre", "mirror"] and len(found["notes"]) >= 4
+    assert found["mirrored"] is True and len(found["notes"]) >= 4
 
 
 # Both engines
@@ -77,13 +77,13 @@ def test_keras_and_litert_give_the_same_probabilities() -> None:
     np.testing.assert_allclose(network(images.astype(np.float32)).numpy(), expected, atol=1e-4)
 
 
-def test_averaging_engine_means_over_the_image_and_its_mirror() -> None:
+def test_mirroring_engine_means_over_the_image_and_its_mirror_image() -> None:
     def engine(image: np.ndarray) -> np.ndarray:
         return image[0, 0].astype(np.float32)  # the pixel at the upper left
 
     image = pixels(1, 4, 5, 3)
     expected = (image[0, 0].astype(float) + image[0, -1]) / 2
-    np.testing.assert_allclose(AveragingEngine(engine, ("centre", "mirror"))(image), expected)
+    np.testing.assert_allclose(MirroringEngine(engine)(image), expected)
 
 
 def test_a_photo_and_its_mirror_image_get_the_same_scores(cnncli, tmp_path, monkeypatch) -> None:
@@ -144,12 +144,12 @@ def test_keras_runs_it_too(cnncli) -> None:
     assert [score for _, score in first] == pytest.approx([score for _, score in second], abs=1e-4)
 
 
-def test_export_to_keras_carries_card_and_views(cnncli, tmp_path) -> None:
+def test_export_to_keras_carries_the_card(cnncli, tmp_path) -> None:
     new = tmp_path / "new.keras"
     done = cnncli("models", "export", "tiny200", "--to", "keras", "-o", new)
     assert done.code == 0, done.err
     card = read_card(new)
-    assert card.views == ("centre", "mirror") and card.training["seed"] == "0"
+    assert card.mirrored and card.training["seed"] == "0"
 
 
 # Where nothing else is

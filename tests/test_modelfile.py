@@ -95,7 +95,7 @@ cards = st.builds(
     data_fingerprint=st.none() | texts,
     metrics=st.dictionaries(texts, st.floats(allow_nan=False), max_size=3),
     versions=st.dictionaries(texts, texts, max_size=3),
-    views=st.sampled_from([("centre",), ("mirror",), ("centre", "mirror")]),
+    mirrored=st.booleans(),
     training=st.dictionaries(texts, texts, max_size=3),
     notes=st.lists(texts, max_size=3).map(tuple),
 )
@@ -121,7 +121,7 @@ WRONG = {
     "data_fingerprint": [12],
     "metrics": [[["a", 1]], {"accuracy": "0.5"}, {"accuracy": None}, {"accuracy": True}, "good", {"a": [1]}],
     "versions": [{"keras": 3}, ["keras"], "3"],
-    "views": [None, [], "centre", ["upside-down"], [1], {}],
+    "mirrored": [None, 1, "yes", []],
     "training": [{"seed": 0}, ["seed"], "0"],
     "notes": [None, "one", [1]],
     "sha256": [0, ["0"]],

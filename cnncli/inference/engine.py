@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from cnncli.backbones import View
 from cnncli.errors import ModelError
 from cnncli.modelfile import ModelCard
 
@@ -58,16 +56,15 @@ class LiteRTEngine:
         return scores
 
 
-class AveragingEngine:
-    """A network that looks at an image in several ways; its answer is the mean of what it answers to each."""
+class MirroringEngine:
+    """A network that is shown an image and its mirror image; the mean of its two answers counts."""
 
-    def __init__(self, engine: Engine, views: Sequence[View]) -> None:
-        self._engine, self._views = engine, views
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def __call__(self, pixels: Pixels) -> Scores:
         """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
-        shown = (pixels if view == "centre" else pixels[:, ::-1] for view in self._views)
-        mean: Scores = np.mean([self._engine(view) for view in shown], axis=0)
+        mean: Scores = (self._engine(pixels) + self._engine(pixels[:, ::-1])) / np.float32(2)
         return mean
 
 

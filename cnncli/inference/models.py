@@ -11,7 +11,7 @@ from cnncli import backbones, bundled, hdf5
 from cnncli.backbones import BACKBONES, BUNDLED, Backbone, Resize
 from cnncli.errors import ModelError, WeightsUnavailableError
 from cnncli.inference import cache, compiled, weights
-from cnncli.inference.engine import AveragingEngine, Engine, LiteRTEngine, litert_available
+from cnncli.inference.engine import Engine, LiteRTEngine, MirroringEngine, litert_available
 from cnncli.inference.locate import backbone_card, locate
 from cnncli.inference.request import ModelRequest
 from cnncli.modelfile import ModelCard, check_content, read_card
@@ -41,10 +41,10 @@ class ReadyModel:
 
     def engine(self, num_threads: int) -> Engine:
         """An engine for one thread at a time, which computes on `num_threads`."""
-        engine = self._single_view_engine(num_threads)
-        return engine if len(self.card.views) == 1 else AveragingEngine(engine, self.card.views)
+        engine = self._plain_engine(num_threads)
+        return MirroringEngine(engine) if self.card.mirrored else engine
 
-    def _single_view_engine(self, num_threads: int) -> Engine:
+    def _plain_engine(self, num_threads: int) -> Engine:
         if self.backend == "tensorflow":
             from cnncli.learning.engine import KerasEngine
 
