@@ -20,6 +20,16 @@ def columns_for(count: int, size: tuple[int, int]) -> int:
     return min(count, max(1, round(best)))
 
 
+def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture in a box `(width, height)`: reduced, or enlarged by a whole number, pixel by pixel."""
+    times = min(size[0] // image.width, size[1] // image.height)
+    if times:
+        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    image = image.copy()
+    image.thumbnail(size, Image.Resampling.HAMMING)
+    return image
+
+
 def contact_sheet(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """The named pictures in rows, mode `RGB`; each cell is as large as the largest picture."""
     width = max(image.width for _, image in pictures)

@@ -52,6 +52,8 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["filter", "--list"],
         ["filter", "--matrix", "course:x7", "--kernel", "cross", "--steps", "--expect", "3 4 2"],
         ["filter", "--matrix", "course:pool4", "--pool", "avg:2"],
+        ["visualize", "--help"],
+        ["visualize", "pixels", "--help"],
         ["data", "--help"],
         ["data", "list"],
         ["data", "list", "--format", "json"],

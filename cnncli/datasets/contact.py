@@ -12,7 +12,7 @@ from cnncli import images
 from cnncli.datasets.dataset import Dataset, Example
 from cnncli.datasets.inspection import Inspected, readable, source_of
 from cnncli.errors import ImageError
-from cnncli.sheet import class_sheet
+from cnncli.sheet import class_sheet, fitted
 from cnncli.text import printable
 
 _FEW_CLASSES = 20
@@ -57,8 +57,4 @@ def thumbnail(example: Example, side: int) -> Image.Image | None:
             image = images.read(source_of(example), shorter_side_px=side).image
     except ImageError:
         return None
-    times = side // max(image.size)
-    if times:
-        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    image.thumbnail((side, side), Image.Resampling.HAMMING)
-    return image
+    return fitted(image, (side, side))

@@ -9,7 +9,10 @@ from cnncli.commands.options import common_options
 
 _HERE = "cnncli.commands.visualize"
 
-WHATS: dict[str, tuple[str, str]] = {}
+# name -> (module:attribute, one line for --help)
+WHATS: dict[str, tuple[str, str]] = {
+    "pixels": (f"{_HERE}.pixels:pixels", "Show an image as the numbers that a computer sees."),
+}
 
 
 @click.group(cls=LazyGroup, table=WHATS)

@@ -16,6 +16,7 @@ from cnncli.text import printable
 if TYPE_CHECKING:
     from PIL import Image
 
+    from cnncli.images import Picture
     from cnncli.outputs import Destination
     from cnncli.sources import Source
 
@@ -27,6 +28,11 @@ class Pictures:
         self._output = output
         self._preview = console.stdout_is_terminal() if preview is None else preview
         self._destination: Destination | None = None
+
+    @property
+    def output(self) -> str | None:
+        """What `-o` was given, or None."""
+        return self._output
 
     def begin(self, inputs: Sequence[str] = (), *, several: bool = False) -> None:
         """Finds out where pictures go, before anything slow begins; `inputs` are IMAGE arguments.
@@ -60,6 +66,26 @@ class Pictures:
         if self._preview:
             console.show_picture(picture)
         console.note(f"{printable(source.name)} -> {printable(str(path))}")
+
+
+def one_image(argument: str) -> tuple[Source, Picture]:
+    """The one picture that IMAGE stands for, upright. Raises UsageError for several, CnncliError naming it."""
+    import itertools
+
+    from cnncli import images, sources
+    from cnncli.errors import CnncliError, ImageError
+
+    found = sources.find([argument], recursive=False, offline=False, notify=console.note)
+    source, *more = itertools.islice(found, 2)
+    if more:
+        raise click.UsageError(f"IMAGE {printable(argument)}: there are several; give one")
+    try:
+        picture = images.read(source)
+    except ImageError as problem:
+        raise CnncliError(f"{printable(source.name)}: {problem}") from problem
+    for text in picture.notes:
+        console.note(f"{printable(source.name)}: {text}")
+    return source, picture
 
 
 def picture_options(command: Callable[..., Any]) -> Callable[..., Any]:
