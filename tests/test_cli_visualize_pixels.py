@@ -73,7 +73,7 @@ def test_what_a_user_can_cause_is_one_line(cnncli, here, args: list[str], code: 
 
 
 def test_choices_are_those_of_the_library() -> None:
-    assert pixels._RANGES == tuple(planes.RANGES) and pixels._CHANNELS == planes.CHANNELS
+    assert tuple(planes.RANGES) == pixels._RANGES and pixels._CHANNELS == planes.CHANNELS
 
 
 def test_image_is_never_written_over(cnncli, here) -> None:
