@@ -29,6 +29,13 @@ def test_one_run_is_drawn_as_training_draws_it(cnncli, runs) -> None:
         assert image.tobytes() == expected.tobytes()
 
 
+def test_picture_of_an_earlier_time_is_replaced(cnncli, runs) -> None:
+    for epochs in (4, 5):
+        history.write(rows(epochs), Path("runs/short/history.csv"))
+        assert cnncli("visualize", "curves", "runs/short").code == 0
+    assert [path.name for path in runs.glob("*.png")] == ["short-curves.png"]
+
+
 def test_folder_and_file_of_a_run_are_the_same(cnncli, runs) -> None:
     assert cnncli("visualize", "curves", "runs/short", "-o", "a.png").code == 0
     assert cnncli("visualize", "curves", "runs/short/history.csv", "-o", "b.png").code == 0
@@ -37,7 +44,7 @@ def test_folder_and_file_of_a_run_are_the_same(cnncli, runs) -> None:
 
 def test_several_runs_share_a_picture_and_a_bad_one_is_named(cnncli, runs) -> None:
     done = cnncli("visualize", "curves", "runs/short", "runs/new", "runs/long", "nowhere")
-    assert done.code == 3 and "2 runs -> runs-curves.png" in done.err
+    assert done.code == 3 and "runs -> runs-curves.png" in done.err
     assert "runs/new/history.csv: no epoch is done yet" in done.err and "nowhere" in done.err
     expected = curves.comparison([("short", rows(4)), ("long", rows(9))])
     with Image.open("runs-curves.png") as image:

@@ -33,7 +33,6 @@ def curves(runs: tuple[str, ...], pictures: Pictures) -> ExitCode:
     """
     from cnncli import curves as drawing
     from cnncli import history
-    from cnncli.sources import Source
 
     pictures.begin()
     found = []
@@ -48,9 +47,9 @@ def curves(runs: tuple[str, ...], pictures: Pictures) -> ExitCode:
     if len(named) == 1:
         ((name, rows),) = named
         picture = drawing.picture(rows, title=name, best_epoch=history.best_epoch(rows))
-        pictures.save(picture, Source(name, Path(f"{name}.csv")), "curves")
+        pictures.save(picture, name, "curves")
     else:
-        pictures.save(drawing.comparison(named), Source(f"{len(named)} runs", Path("runs.csv")), "curves")
+        pictures.save(drawing.comparison(named), "runs", "curves")
     return outcome(len(named), len(runs) - len(named))
 
 

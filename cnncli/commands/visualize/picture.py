@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,20 +29,25 @@ class Pictures:
         self._output = output
         self._preview = console.stdout_is_terminal() if preview is None else preview
         self._destination: Destination | None = None
+        self._check: Callable[[Path], None] = lambda path: None
 
     @property
     def output(self) -> str | None:
         """What `-o` was given, or None."""
         return self._output
 
-    def begin(self, inputs: Sequence[str] = (), *, several: bool = False) -> None:
+    def begin(
+        self, inputs: Sequence[str] = (), *, several: bool = False, check: Callable[[Path], None] | None = None
+    ) -> None:
         """Finds out where pictures go, before anything slow begins; `inputs` are IMAGE arguments.
 
-        Raises OutputError and UsageError where they cannot go there.
+        `check` raises OutputError for a path at which no picture may lie. Raises OutputError and UsageError where they
+        cannot go there.
         """
         from cnncli import sources
         from cnncli.outputs import FORMATS, Destination
 
+        self._check = check or self._check
         self._destination = Destination(
             self._output,
             several=several,
@@ -52,20 +58,29 @@ class Pictures:
         if self._destination.is_stdout and console.stdout_is_terminal():
             raise click.UsageError("-o -: standard output is a terminal, which shows no pictures; redirect it")
 
-    def save(self, picture: Image.Image, source: Source, what: str) -> None:
-        """Writes a picture made from `source`, by default as `SOURCE-WHAT.png`, says where it is and shows it."""
+    def save(self, picture: Image.Image, source: Source | str, what: str) -> None:
+        """Writes a picture made from `source`, by default as `SOURCE-WHAT.png`, says where it is and shows it.
+
+        A source that is no image is given by its name.
+        """
+        from urllib.parse import quote
+
         from cnncli import outputs
+        from cnncli.sources import Source
 
         assert self._destination is not None
         if self._destination.is_stdout:
             outputs.write(picture, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        path = self._destination.path_for(source, outputs.safe_name(what), ".png")
+        image = Source(f"{quote(source, safe='')}.png") if isinstance(source, str) else source
+        path = self._destination.path_for(image, outputs.safe_name(what), ".png")
+        self._check(path)
         outputs.save(picture, path)
         if self._preview:
             console.show_picture(picture)
-        console.note(f"{printable(source.name)} -> {printable(str(path))}")
+        name = source if isinstance(source, str) else source.name
+        console.note(f"{printable(name)} -> {printable(str(path))}")
 
 
 def one_image(argument: str) -> tuple[Source, Picture]:
