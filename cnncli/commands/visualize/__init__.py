@@ -17,6 +17,7 @@ WHATS: dict[str, tuple[str, str]] = {
     "curves": (f"{_HERE}.curves:curves", "Draw loss and accuracy of training runs over their epochs."),
     "receptive-field": (f"{_HERE}.receptive_field:receptive_field", "Draw what a cell of a layer sees of an image."),
     "architecture": (f"{_HERE}.architecture:architecture", "Draw the layers of a network with their sizes."),
+    "steps": (f"{_HERE}.steps:steps", "Draw the convolution of a small matrix step by step."),
 }
 
 

@@ -36,13 +36,24 @@ class Pictures:
         """What `-o` was given, or None."""
         return self._output
 
+    @property
+    def suffix(self) -> str | None:
+        """That of the file that `-o` names, in small letters; None if it names none."""
+        assert self._destination is not None
+        return self._destination.suffix
+
     def begin(
-        self, inputs: Sequence[str] = (), *, several: bool = False, check: Callable[[Path], None] | None = None
+        self,
+        inputs: Sequence[str] = (),
+        *,
+        several: bool = False,
+        animated: bool = False,
+        check: Callable[[Path], None] | None = None,
     ) -> None:
         """Finds out where pictures go, before anything slow begins; `inputs` are IMAGE arguments.
 
-        `check` raises OutputError for a path at which no picture may lie. Raises OutputError and UsageError where they
-        cannot go there.
+        `animated` says that a .gif may be asked for, `check` raises OutputError for a path at which no picture may
+        lie. Raises OutputError and UsageError where they cannot go there.
         """
         from cnncli import sources
         from cnncli.outputs import FORMATS, Destination
@@ -53,8 +64,9 @@ class Pictures:
             several=several,
             inputs_in=lambda folder: sources.names_in(folder, inputs, recursive=False),
         )
-        if self._destination.suffix is not None and self._destination.suffix not in FORMATS:
-            raise click.UsageError(f"-o {self._output}: expected a name that ends in {', '.join(FORMATS)}")
+        expected = (*FORMATS, ".gif") if animated else tuple(FORMATS)
+        if self._destination.suffix is not None and self._destination.suffix not in expected:
+            raise click.UsageError(f"-o {self._output}: expected a name that ends in {', '.join(expected)}")
         if self._destination.is_stdout and console.stdout_is_terminal():
             raise click.UsageError("-o -: standard output is a terminal, which shows no pictures; redirect it")
 
@@ -63,22 +75,42 @@ class Pictures:
 
         A source that is no image is given by its name.
         """
-        from urllib.parse import quote
-
         from cnncli import outputs
-        from cnncli.sources import Source
 
         assert self._destination is not None
         if self._destination.is_stdout:
             outputs.write(picture, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        image = Source(f"{quote(source, safe='')}.png") if isinstance(source, str) else source
-        path = self._destination.path_for(image, outputs.safe_name(what), ".png")
-        self._check(path)
+        path = self._path(source, what, ".png")
         outputs.save(picture, path)
         if self._preview:
             console.show_picture(picture)
+        self._say(source, path)
+
+    def save_animation(self, frames: Sequence[Image.Image], source: Source | str, what: str) -> None:
+        """Writes pictures of one size as an animated `SOURCE-WHAT.gif`, unless results go to standard output."""
+        from cnncli import animation
+
+        assert self._destination is not None
+        if not self._destination.is_stdout:
+            path = self._path(source, what, ".gif")
+            animation.save(frames, path)
+            self._say(source, path)
+
+    def _path(self, source: Source | str, what: str, suffix: str) -> Path:
+        from urllib.parse import quote
+
+        from cnncli.outputs import safe_name
+        from cnncli.sources import Source
+
+        assert self._destination is not None
+        image = Source(f"{quote(source, safe='')}.png") if isinstance(source, str) else source
+        path = self._destination.path_for(image, safe_name(what), suffix)
+        self._check(path)
+        return path
+
+    def _say(self, source: Source | str, path: Path) -> None:
         name = source if isinstance(source, str) else source.name
         console.note(f"{printable(name)} -> {printable(str(path))}")
 
