@@ -65,7 +65,7 @@ def _shape(block: Block) -> Any:
 
 def _sizes(block: Block) -> Any:
     if len(block.output) == 1 or block.kinds[-1] == "input":
-        return block.kinds, block.output  # vectors stay apart: they have no map
+        return sorted(set(block.kinds))  # vectors have no map
     return block.output[:-1]
 
 

@@ -159,7 +159,7 @@ def _draw_cuboid(draw: ImageDraw.ImageDraw, left: int, axis: int, column: _Colum
     bottom = top + size.height
     right = left + size.thick
     if column.block.join:
-        _draw_shortcut(draw, left, right + size.depth, top - size.depth, axis)
+        _draw_shortcut(draw, left, right + size.depth, top - size.depth, axis, adds=column.block.join == "add")
     back = (right + size.depth, top - size.depth)
     side = ((right, top), back, (back[0], bottom - size.depth), (right, bottom))
     lid = ((left, top), (left + size.depth, top - size.depth), back, (right, top))
@@ -168,14 +168,15 @@ def _draw_cuboid(draw: ImageDraw.ImageDraw, left: int, axis: int, column: _Colum
     draw.rectangle((left, top, right, bottom), colour, _INK)
 
 
-def _draw_shortcut(draw: ImageDraw.ImageDraw, left: int, right: int, top: int, axis: int) -> None:
-    """What goes past a block and meets its output: a line from before it to behind it."""
+def _draw_shortcut(draw: ImageDraw.ImageDraw, left: int, right: int, top: int, axis: int, *, adds: bool) -> None:
+    """What goes past a block and meets its output: a line from before it to behind it, with a + where it is added."""
     before, behind, above = left - _GAP_PX // 3, right + _GAP_PX // 3, top - _ARC_PX // 2
     colour = _shaded(_COLOURS["join"], 0.8)
     draw.line(((before, axis), (before, above), (behind, above), (behind, axis)), colour, 3, joint="curve")
     draw.ellipse((behind - 6, axis - 6, behind + 6, axis + 6), _PAPER, colour, 2)
-    draw.line((behind - 3, axis, behind + 3, axis), colour, 2)
-    draw.line((behind, axis - 3, behind, axis + 3), colour, 2)
+    if adds:
+        draw.line((behind - 3, axis, behind + 3, axis), colour, 2)
+        draw.line((behind, axis - 3, behind, axis + 3), colour, 2)
 
 
 def _colour(block: Block) -> Colour:

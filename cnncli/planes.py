@@ -159,7 +159,8 @@ def _photo(found: Planes, image: Image.Image, size: tuple[int, int]) -> Image.Im
     shown = fitted(image.convert("RGB"), size)
     if max(image.size) > MOST_CELLS:  # a photo, which has no pixels that one wants to count
         scale = min(size[0] / image.width, size[1] / image.height)
-        shown = image.convert("RGB").resize((round(image.width * scale), round(image.height * scale)))
+        whole = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        shown = image.convert("RGB").resize(whole)
     if found.box != (0, 0, *image.size):
         across, down = shown.width / image.width, shown.height / image.height
         left, top, right, bottom = found.box

@@ -50,7 +50,8 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def class_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], *, columns: int | None = None) -> Image.Image:
-    """A row for each class: its name, then its pictures. Many rows stand in several columns, about 4:3 in all.
+    """A row for each class: its name, then its pictures. Many rows stand in several columns, about 4:3 in all,
+    unless `columns` says how many.
 
     The picture has mode `RGB`; names that are longer than a few words are cut.
     """

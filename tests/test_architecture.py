@@ -72,6 +72,11 @@ def test_many_layers_are_merged_step_by_step() -> None:
     assert len(blocks(long, most=30)) == 25
 
 
+def test_any_number_of_dense_layers_makes_a_picture() -> None:
+    many = trace(stack("x", (5,), parse(["dense:3 dense:4 " * 200 + "dense:2"])))
+    assert [block.lines for block in blocks(many)] == [("input",), ("401 x dense",)]
+
+
 def test_cuboids_grow_with_the_map_and_the_channels() -> None:
     assert cuboid((224, 224, 3), 224).height == 240 and cuboid((56, 56, 3), 224).height == 120
     assert cuboid((7, 7, 64), 224).height < cuboid((14, 14, 64), 224).height

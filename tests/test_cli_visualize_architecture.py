@@ -37,6 +37,12 @@ def test_layers_and_model_files_are_drawn(cnncli, flat_model) -> None:
     assert Path("stack-architecture.png").exists() and Path(f"{flat_model.stem}-architecture.png").exists()
 
 
+def test_run_is_named_after_its_folder(cnncli, flat_model) -> None:
+    Path("runs/photos").mkdir(parents=True)
+    Path("runs/photos/model.keras").write_bytes(flat_model.read_bytes())
+    assert cnncli("visualize", "architecture", "runs/photos").err == "photos -> photos-architecture.png\n"
+
+
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [

@@ -117,3 +117,10 @@ def test_picture_marks_the_window_on_the_photo() -> None:
 def test_picture_with_more_numbers_than_one_can_read_is_refused(noise) -> None:
     with pytest.raises(CnncliError, match="80x60 numbers: at most 64x64"):
         planes.picture(found(noise), Image.fromarray(noise), "x", "0..255")
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (65, 64)])
+def test_picture_of_any_shape_is_drawn(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, (9, 8, 7))
+    part = planes.planes(image, channel=None, at=None, size=planes.legible_size(image, None))
+    assert (part.values == (9, 8, 7)).all() and planes.picture(part, image, "x", "0..1").mode == "RGB"

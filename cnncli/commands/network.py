@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,7 +20,8 @@ def any_network(words: tuple[str, ...], size: str | None) -> Network:
     if len(words) == 1 and networks.find(words[0]) is None:
         path = Path(words[0])
         if path.exists() or path.suffix in (".keras", ".tflite"):
-            return of_model(words[0], size, None, None)
+            found = of_model(words[0], size, None, None)
+            return replace(found, name=path.resolve().name) if path.is_dir() else found  # of a run: its folder's
     return stacked(words, size, None, None)
 
 
