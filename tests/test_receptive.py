@@ -136,7 +136,7 @@ def frames(views: list[View], height: int = 21, width: int = 18) -> np.ndarray:
 
 
 def test_frame_lies_around_exactly_the_pixels_that_are_seen() -> None:
-    traced, scale = typed("conv:1:3:s2 conv:1:3:s2"), 640 // 21
+    traced, scale = typed("conv:1:3:s2 conv:1:3:s2"), round(800 / 21)
     pixels = frames([view(traced, 2, (1, 1))])[: 16 + 21 * scale, : 16 + 18 * scale]
     inked = np.argwhere((pixels == DISTINCT[0]).all(axis=-1))
     (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
@@ -149,6 +149,14 @@ def test_ground_is_shown_where_a_field_reaches_over_the_edge() -> None:
     inside, over = frames([view(traced, 2, (9, 9))]), frames([view(traced, 2, (0, 0))])
     grey = (205, 205, 205)
     assert not (inside == grey).all(axis=-1).any() and (over[60, 60] == grey).all()
+
+
+def test_frame_that_reaches_very_far_ends_at_the_edge() -> None:
+    traced = typed("conv:1:3:same:s2 conv:1:41:same", 16, 16)
+    picture = frames([view(traced, 2, (4, 4))], 16, 16)
+    side = 16 + 2 * 12  # margins of three quarters of the image
+    inked = np.argwhere((picture[:, : 16 + side * 20] == DISTINCT[0]).all(axis=-1))
+    assert inked.min() == 16 + 6 - 3 and inked.max() == 16 + side * 20 - 6 + 2
 
 
 def test_caption_says_which_cell_sees_how_much() -> None:
