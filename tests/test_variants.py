@@ -61,4 +61,4 @@ def test_sheet_has_the_original_above_its_variants() -> None:
 
 def test_sheet_of_grey_images_is_grey() -> None:
     pixels = np.asarray(sheet(np.full((8, 8, 1), 99, np.uint8), []))
-    assert (pixels == pixels[:, :, :1]).all() and (pixels[:, :, 0] == 99).sum(axis=1).max() == 160
+    assert (pixels == pixels[:, :, :1]).all() and ((pixels[:, :, 0] == 99).sum(axis=1) >= 160).sum() == 160
