@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnncli import console
-from cnncli.commands.options import Pair, common_options, complete_file, complete_kernel
+from cnncli.commands.options import Pair, common_options, complete_file, complete_kernel, padding_of
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.text import printable
 
@@ -201,14 +201,6 @@ def _cards(kernels: tuple[Kernel, ...]) -> ExitCode:
     return ExitCode.DONE
 
 
-def _padding(text: str | None, default: Any) -> Any:
-    if text is None or text in ("same", "valid"):
-        return text or default
-    if text.isascii() and text.isdigit() and len(text) < 6:
-        return int(text)
-    raise click.UsageError(f"--padding {text!r}: expected same, valid or a number of elements")
-
-
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
@@ -238,7 +230,7 @@ def _setting(asked: Asked, *, padding: str, border: Any) -> Setting:
     from cnncli.setting import Setting
 
     chosen: Any = asked.border or border
-    return Setting(_padding(asked.padding, padding), chosen, asked.stride, asked.dilation, asked.flip)
+    return Setting(padding_of(asked.padding, padding), chosen, asked.stride, asked.dilation, asked.flip)
 
 
 # -- photos ------------------------------------------------------------------------------------------------------------

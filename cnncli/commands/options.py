@@ -93,6 +93,15 @@ class Pair(click.ParamType[tuple[int, int]]):
         return first, second
 
 
+def padding_of(text: str | None, default: Any) -> Any:
+    """What `--padding` says: same, valid or a number of elements. Raises UsageError."""
+    if text is None or text in ("same", "valid"):
+        return text or default
+    if text.isascii() and text.isdigit() and len(text) < 6:
+        return int(text)
+    raise click.UsageError(f"--padding {text!r}: expected same, valid or a number of elements")
+
+
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Pretrained networks or, where none begins so, files."""
     return complete_network(ctx, param, incomplete) or complete_file(ctx, param, incomplete)

@@ -9,7 +9,16 @@ from cnncli.commands.options import common_options
 
 _HERE = "cnncli.commands.visualize"
 
-WHATS: dict[str, tuple[str, str]] = {}
+# name -> (module:attribute, one line for --help)
+WHATS: dict[str, tuple[str, str]] = {
+    "pixels": (f"{_HERE}.pixels:pixels", "Show an image as the numbers that a computer sees."),
+    "augment": (f"{_HERE}.augment:augment", "Draw what training sees of an image under augmentation."),
+    "dataset": (f"{_HERE}.dataset:dataset", "Draw a contact sheet of a data set by class."),
+    "curves": (f"{_HERE}.curves:curves", "Draw loss and accuracy of training runs over their epochs."),
+    "receptive-field": (f"{_HERE}.receptive_field:receptive_field", "Draw what a cell of a layer sees of an image."),
+    "architecture": (f"{_HERE}.architecture:architecture", "Draw the layers of a network with their sizes."),
+    "steps": (f"{_HERE}.steps:steps", "Draw the convolution of a small matrix step by step."),
+}
 
 
 @click.group(cls=LazyGroup, table=WHATS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from cnncli.text import printable
 if TYPE_CHECKING:
     from PIL import Image
 
+    from cnncli.images import Picture
     from cnncli.outputs import Destination
     from cnncli.sources import Source
 
@@ -27,27 +29,52 @@ class Pictures:
         self._output = output
         self._preview = console.stdout_is_terminal() if preview is None else preview
         self._destination: Destination | None = None
+        self._check: Callable[[Path], None] = lambda path: None
 
-    def begin(self, inputs: Sequence[str] = (), *, several: bool = False) -> None:
+    @property
+    def output(self) -> str | None:
+        """What `-o` was given, or None."""
+        return self._output
+
+    @property
+    def suffix(self) -> str | None:
+        """That of the file that `-o` names, in small letters; None if it names none."""
+        assert self._destination is not None
+        return self._destination.suffix
+
+    def begin(
+        self,
+        inputs: Sequence[str] = (),
+        *,
+        several: bool = False,
+        animated: bool = False,
+        check: Callable[[Path], None] | None = None,
+    ) -> None:
         """Finds out where pictures go, before anything slow begins; `inputs` are IMAGE arguments.
 
-        Raises OutputError and UsageError where they cannot go there.
+        `animated` says that a .gif may be asked for, `check` raises OutputError for a path at which no picture may
+        lie. Raises OutputError and UsageError where they cannot go there.
         """
         from cnncli import sources
         from cnncli.outputs import FORMATS, Destination
 
+        self._check = check or self._check
         self._destination = Destination(
             self._output,
             several=several,
             inputs_in=lambda folder: sources.names_in(folder, inputs, recursive=False),
         )
-        if self._destination.suffix is not None and self._destination.suffix not in FORMATS:
-            raise click.UsageError(f"-o {self._output}: expected a name that ends in {', '.join(FORMATS)}")
+        expected = (*FORMATS, ".gif") if animated else tuple(FORMATS)
+        if self._destination.suffix is not None and self._destination.suffix not in expected:
+            raise click.UsageError(f"-o {self._output}: expected a name that ends in {', '.join(expected)}")
         if self._destination.is_stdout and console.stdout_is_terminal():
             raise click.UsageError("-o -: standard output is a terminal, which shows no pictures; redirect it")
 
-    def save(self, picture: Image.Image, source: Source, what: str) -> None:
-        """Writes a picture made from `source`, by default as `SOURCE-WHAT.png`, says where it is and shows it."""
+    def save(self, picture: Image.Image, source: Source | str, what: str) -> None:
+        """Writes a picture made from `source`, by default as `SOURCE-WHAT.png`, says where it is and shows it.
+
+        A source that is no image is given by its name.
+        """
         from cnncli import outputs
 
         assert self._destination is not None
@@ -55,11 +82,78 @@ class Pictures:
             outputs.write(picture, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        path = self._destination.path_for(source, outputs.safe_name(what), ".png")
+        path = self._path(source, what, ".png")
         outputs.save(picture, path)
         if self._preview:
             console.show_picture(picture)
-        console.note(f"{printable(source.name)} -> {printable(str(path))}")
+        self._say(source, path)
+
+    def save_animation(self, frames: Sequence[Image.Image], source: Source | str, what: str) -> None:
+        """Writes pictures of one size as an animated `SOURCE-WHAT.gif`, unless results go to standard output."""
+        from cnncli import animation
+
+        assert self._destination is not None
+        if not self._destination.is_stdout:
+            path = self._path(source, what, ".gif")
+            animation.save(frames, path)
+            self._say(source, path)
+
+    def _path(self, source: Source | str, what: str, suffix: str) -> Path:
+        from urllib.parse import quote
+
+        from cnncli.outputs import safe_name
+        from cnncli.sources import Source
+
+        assert self._destination is not None
+        image = Source(f"{quote(source, safe='')}.png") if isinstance(source, str) else source
+        path = self._destination.path_for(image, safe_name(what), suffix)
+        self._check(path)
+        return path
+
+    def _say(self, source: Source | str, path: Path) -> None:
+        name = source if isinstance(source, str) else source.name
+        console.note(f"{printable(name)} -> {printable(str(path))}")
+
+
+def one_image(argument: str) -> tuple[Source, Picture]:
+    """The one picture that IMAGE stands for, upright. Raises UsageError for several, CnncliError naming it."""
+    import itertools
+
+    from cnncli import sources
+    from cnncli.errors import CnncliError, ImageError
+
+    found = sources.find([argument], recursive=False, offline=False, notify=console.note)
+    source, *more = itertools.islice(found, 2)
+    if more:
+        raise click.UsageError(f"IMAGE {printable(argument)}: there are several; give one")
+    try:
+        return source, _read(source)
+    except ImageError as problem:
+        raise CnncliError(f"{printable(source.name)}: {problem}") from problem
+
+
+def every_image(arguments: Sequence[str]) -> tuple[list[tuple[Source, Picture]], int]:
+    """The pictures that IMAGE arguments stand for, upright, and how many could not be read, which is said."""
+    from cnncli import sources
+    from cnncli.errors import ImageError
+
+    good, bad = [], 0
+    for source in sources.find(arguments, recursive=False, offline=False, notify=console.note):
+        try:
+            good.append((source, _read(source)))
+        except ImageError as problem:
+            console.error(f"{printable(source.name)}: {problem}")
+            bad += 1
+    return good, bad
+
+
+def _read(source: Source) -> Picture:
+    from cnncli import images
+
+    picture = images.read(source)
+    for text in picture.notes:
+        console.note(f"{printable(source.name)}: {text}")
+    return picture
 
 
 def picture_options(command: Callable[..., Any]) -> Callable[..., Any]:
