@@ -9,7 +9,9 @@ from cnncli.commands.options import common_options
 
 _HERE = "cnncli.commands.visualize"
 
-WHATS: dict[str, tuple[str, str]] = {}
+WHATS: dict[str, tuple[str, str]] = {
+    "gradcam": (f"{_HERE}.gradcam:gradcam", "Which places of a photo speak for a class, as a heat map."),
+}
 
 
 @click.group(cls=LazyGroup, table=WHATS)

@@ -28,6 +28,11 @@ class Pictures:
         self._preview = console.stdout_is_terminal() if preview is None else preview
         self._destination: Destination | None = None
 
+    @property
+    def output(self) -> str | None:
+        """What `-o` was given, or None."""
+        return self._output
+
     def begin(self, inputs: Sequence[str] = (), *, several: bool = False) -> None:
         """Finds out where pictures go, before anything slow begins; `inputs` are IMAGE arguments.
 
