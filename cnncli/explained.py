@@ -23,7 +23,12 @@ def explained(explanation: Explanation) -> Image.Image:
     panels = [Panel(framed(photo, seen), _photo_heading(explanation.view), (_seen_words(explanation.view),))]
     panels += [_class_panel(photo, seen, heat_map, explanation) for heat_map in explanation.heat_maps]
     title = f"{_NAMES[explanation.method]}: where {printable(explanation.model)} looks"
-    return panel_sheet(title, f"Heat: {printable(explanation.told)}.", panels)
+    return panel_sheet(title, f"Heat: {printable(explanation.told)}.", panels, _columns(len(panels)))
+
+
+def _columns(count: int) -> int | None:
+    """Two or three panels stand side by side, to be compared; four as two by two."""
+    return count if count <= 3 else 2 if count == 4 else None
 
 
 def class_overlay(explanation: Explanation, heat_map: HeatMap, side_px: int) -> Image.Image:
@@ -89,8 +94,8 @@ def faithful_words(found: Faithfulness) -> tuple[str, str, str]:
     hidden, shown = map(_percent, (found.deletion, found.insertion))
     by_chance = tuple(map(_percent, (found.random_deletion, found.random_insertion)))
     return (
-        f"Hottest places hidden first: {hidden} is left (by chance {by_chance[0]})",
-        f"Hottest places shown first: {shown} is there (by chance {by_chance[1]})",
+        f"Hottest hidden first: mean score {hidden} (by chance {by_chance[0]})",
+        f"Hottest shown first: mean score {shown} (by chance {by_chance[1]})",
         f"The map is {verdict}.",
     )
 
