@@ -8,18 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from cnncli.colormaps import sequential
 from cnncli.view import View
 
 Float = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.uint8]
 
-# Matplotlib's inferno (van der Walt & Smith, CC0) at 17 equal steps: perceptually uniform, rising in lightness, and so
-# safe for colour-blind readers and for print.
-_INFERNO = np.array([
-    (0, 0, 4), (11, 7, 36), (33, 12, 74), (61, 9, 101), (87, 16, 110), (113, 25, 110), (138, 34, 106), (163, 44, 97),
-    (188, 55, 84), (210, 70, 68), (228, 90, 49), (241, 115, 29), (249, 142, 9), (252, 172, 17), (249, 203, 53),
-    (242, 234, 105), (252, 255, 164),
-], np.float32)  # fmt: skip
 _COLD, _HOT = 0.3, 0.75  # how much of a place is colour, the rest being the photo in grey
 _GRAY = 128  # the photo under the colours of a scale
 _UNSEEN = 0.4  # brightness of what the network does not see
@@ -27,19 +21,10 @@ _HATCH_PX, _HATCH_LIGHT = 12, 40  # from one line to the next; how much lighter 
 _RING_PX = 9
 
 
-def colours(values: Float) -> Pixels:
-    """Values 0..1 of shape `(...)` in colours `(..., 3)`, black over red to yellow; what is outside is cut."""
-    places = np.clip(values, 0, 1) * (len(_INFERNO) - 1)
-    low = np.minimum(places.astype(np.intp), len(_INFERNO) - 2)
-    part = (places - low)[..., np.newaxis]
-    mixed: Pixels = np.rint(_INFERNO[low] * (1 - part) + _INFERNO[low + 1] * part).astype(np.uint8)
-    return mixed
-
-
 def tinted(gray: Float, values: Float) -> Pixels:
     """Grey values 0..255 under the colours of values 0..1: hot places hide more of what is below."""
     share = (_COLD + (_HOT - _COLD) * np.clip(values, 0, 1))[..., np.newaxis]
-    mixed: Pixels = np.rint(gray[..., np.newaxis] * (1 - share) + colours(values) * share).astype(np.uint8)
+    mixed: Pixels = np.rint(gray[..., np.newaxis] * (1 - share) + sequential(values) * share).astype(np.uint8)
     return mixed
 
 

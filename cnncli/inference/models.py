@@ -62,6 +62,23 @@ def open_model(request: ModelRequest, *, notify: Notify, progress: Progress) -> 
     return ready
 
 
+def open_layers(request: ModelRequest, *, notify: Notify, progress: Progress) -> ReadyModel:
+    """The model of `request` as Keras has it, with its layers. Raises CnncliError, also for a compiled one."""
+    if is_compiled(request):
+        raise ModelError(
+            f"{request.model}: the layers of a .tflite file are fused and cannot be looked into; give the .keras model"
+        )
+    if request.backend == "litert":
+        raise ModelError("--backend litert: LiteRT fuses layers, which cannot be looked into; leave the option out")
+    return open_model(replace(request, backend="tensorflow"), notify=notify, progress=progress)
+
+
+def is_compiled(request: ModelRequest) -> bool:
+    """Whether `request` names a LiteRT file. Raises ModelError if it names nothing."""
+    location = locate(request.model or backbones.DEFAULT)
+    return not isinstance(location, Backbone) and location.suffix == ".tflite"
+
+
 def _other_ways() -> str:
     here = [row.name for row in BACKBONES.values() if weights.cached(row)]
     lines = [f"  On this machine: --model {' or '.join(here)}"] if here else []

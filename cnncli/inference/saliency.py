@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cnncli import images
-from cnncli.backbones import Backbone, ImageClass
+from cnncli.backbones import ImageClass
 from cnncli.errors import ModelError
 from cnncli.images import MAX_PIXELS, Picture
 from cnncli.inference import models, pipeline
 from cnncli.inference.engine import Pixels, Scores
 from cnncli.inference.faithfulness import Faithfulness, faithfulness
-from cnncli.inference.locate import locate
 from cnncli.inference.models import Notify, ReadyModel
 from cnncli.inference.occlusion import Maps, Progress, occlusion_maps
 from cnncli.inference.pipeline import Prediction
@@ -106,12 +105,12 @@ def open_explainer(
 
     `layer` is the one whose maps Grad-CAM weighs: a name or an index. Raises CnncliError.
     """
-    is_compiled = _is_compiled(request)
-    if method == "gradcam" and (is_compiled or request.backend == "litert"):
-        what = f"{request.model}: a .tflite file" if is_compiled else "--backend litert"
+    compiled = models.is_compiled(request)
+    if method == "gradcam" and (compiled or request.backend == "litert"):
+        what = f"{request.model}: a .tflite file" if compiled else "--backend litert"
         raise ModelError(f"{what} gives no gradients; give the .keras model, or --method occlusion")
     if method is None:
-        method = "occlusion" if is_compiled or request.backend == "litert" else "gradcam"
+        method = "occlusion" if compiled or request.backend == "litert" else "gradcam"
         if method == "occlusion":
             notify("LiteRT gives no gradients for Grad-CAM: the maps are made by covering parts of the photo")
     if method == "occlusion":
@@ -121,13 +120,8 @@ def open_explainer(
         return OcclusionExplainer(ready, request.workers or usable_cores())
     from cnncli.learning.explanation import GradCamExplainer
 
-    ready = models.open_model(replace(request, backend="tensorflow"), notify=notify, progress=progress)
+    ready = models.open_layers(request, notify=notify, progress=progress)
     return GradCamExplainer(ready, layer)
-
-
-def _is_compiled(request: ModelRequest) -> bool:
-    location = locate(request.model or "")
-    return not isinstance(location, Backbone) and location.suffix == ".tflite"
 
 
 def class_index(classes: Sequence[ImageClass], name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,23 +64,36 @@ class FlatNetwork:
         self.steps.append(Step(layer, first, output))
         return output
 
+    @property
+    def convolutions(self) -> list[Step]:
+        """The steps that slide kernels over an image."""
+        return [step for step in self.steps if is_convolution(step.layer)]
+
     def find(self, name: str) -> Step:
-        """The last step of the layer called so, or the one at an index; -1 is the last. Raises ModelError."""
+        """The last step of the layer called so, or a convolution by its number, from 0; -1 is the last.
+
+        Raises ModelError.
+        """
         named = [step for step in self.steps if step.name == name]
         if named:
             return named[-1]
-        digits = name.removeprefix("-")
-        if digits.isascii() and digits.isdigit() and -len(self.steps) <= int(name) < len(self.steps):
-            return self.steps[int(name)]
+        found, digits = self.convolutions, name.removeprefix("-")
+        if digits.isascii() and digits.isdigit() and -len(found) <= int(name) < len(found):
+            return found[int(name)]
         raise ModelError(f"--layer {name}: no layer is called so; {self._names(name)}")
 
     def _names(self, name: str) -> str:
-        names = [step.name for step in self.steps]
-        if close := difflib.get_close_matches(name, names, n=3):
+        if close := difflib.get_close_matches(name, [step.name for step in self.steps], n=3):
             return f"did you mean {' or '.join(close)}?"
-        maps = [step.name for step in self.steps if is_convolution(step.layer)]
-        more = f" and {len(maps) - _SHOWN} more" if len(maps) > _SHOWN else ""
-        return f"its convolutions are {', '.join(maps[:_SHOWN])}{more}; an index goes from 0 to {len(names) - 1}"
+        return convolution_names([step.name for step in self.convolutions])
+
+
+def convolution_names(names: Sequence[str]) -> str:
+    """The convolutions of a network and their numbers, for a message."""
+    if not names:
+        return "the network has no convolution"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"its convolutions are {', '.join(names[:_SHOWN])}{more}, or by number 0 to {len(names) - 1}"
 
 
 def is_convolution(layer: Any) -> bool:
