@@ -11,24 +11,25 @@ Float = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 MAX_MAPS = 16  # feature maps of one image
-_MAX_KERNELS = 256
+MAX_KERNELS = 256  # tiles of one layer
 GAP_PX = 2
 _PAPER = 255
 _KERNEL_PX, _MAP_PX = 36, 64  # a tile is about so large
 
 
-def kernel_mosaic(kernels: Float) -> Pixels:
+def kernel_mosaic(kernels: Float, limit: float | None = None) -> Pixels:
     """The kernels of a convolution, `(height, width, inputs, filters)`, as a grid of shape `(height, width, 3)`.
 
-    All on one scale, on which zero is mid-grey and the weight farthest from zero black or white. Kernels with three
+    All on one scale, on which zero is mid-grey and `limit`, by default the weight farthest from zero, white; the same
+    below zero is black. Kernels with three
     inputs are in colour; of others each plane is a grey tile of its own. At most 256 tiles are shown.
     """
     height, width, inputs, filters = kernels.shape
     tiles = kernels.transpose(3, 0, 1, 2)
     if inputs != 3:
         tiles = kernels.reshape(height, width, inputs * filters).transpose(2, 0, 1)[..., np.newaxis]
-    limit = float(np.abs(tiles).max()) or 1.0
-    pixels = _to_pixels(tiles[:_MAX_KERNELS], -limit, limit)
+    limit = limit or float(np.abs(tiles).max()) or 1.0
+    pixels = _to_pixels(tiles[:MAX_KERNELS], -limit, limit)
     return grid(_enlarged(pixels, _KERNEL_PX), math.ceil(math.sqrt(2 * len(pixels))))
 
 

@@ -13,7 +13,7 @@ from cnncli.inference.engine import Pixels
 from cnncli.inference.models import ReadyModel
 from cnncli.learning import keras
 from cnncli.learning.engine import load
-from cnncli.learning.graph import FlatNetwork, Step, is_convolution, is_map
+from cnncli.learning.graph import FlatNetwork, Step, is_convolution, is_map, spread
 
 _SHOWN_LAYERS = 5  # of a network, if none is named: the first, the last, and some between
 
@@ -59,8 +59,7 @@ def _chosen(network: FlatNetwork, layers: Sequence[str], model: str) -> list[Ste
     if not layers and not found:
         raise ModelError(f"{model}: it has no convolution with feature maps; name another --layer")
     if not layers:
-        places = np.linspace(0, len(found) - 1, min(_SHOWN_LAYERS, len(found))).round().astype(int)
-        return [found[place] for place in places]
+        return spread(found, _SHOWN_LAYERS)
     steps = found if "all" in layers else [network.find(name) for name in layers]
     for step in steps:
         if len(step.shape) != 3:

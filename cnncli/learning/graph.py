@@ -31,6 +31,12 @@ class Step:
         return tuple(self.tensor.shape[1:])
 
 
+def spread(steps: Sequence[Step], count: int) -> list[Step]:
+    """The first, the last, and some at equal distances between: at most `count`."""
+    last, shown = len(steps) - 1, min(count, len(steps))
+    return [steps[round(place * last / max(1, shown - 1))] for place in range(shown)]
+
+
 class FlatNetwork:
     """The layers of a network, weights shared, called anew so that none is hidden in a model inside the model."""
 
