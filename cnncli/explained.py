@@ -35,7 +35,7 @@ def class_overlay(explanation: Explanation, heat_map: HeatMap, side_px: int) -> 
     """The heat map of one class over the photo alone, its longer side `side_px` pixels."""
     photo = _fitted(explanation.picture.image, side_px)
     seen = explanation.view.of_size(photo.size)
-    return overlay(photo, heat_map.values, seen, float(heat_map.values.max()), None)
+    return overlay(photo, heat_map.values, seen, max(float(heat_map.values.max()), 0.0), None)
 
 
 def _fitted(image: Image.Image, side_px: int = PANEL_PX) -> Image.Image:

@@ -15,6 +15,7 @@ Float = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.uint8]
 
 _COLD, _HOT = 0.3, 0.75  # how much of a place is colour, the rest being the photo in grey
+_DIMMED = 0.7  # brightness of the photo under the colours, which a white wall would bleach
 _GRAY = 128  # the photo under the colours of a scale
 _UNSEEN = 0.4  # brightness of what the network does not see
 _HATCH_PX, _HATCH_LIGHT = 12, 40  # from one line to the next; how much lighter a line is
@@ -24,7 +25,7 @@ _RING_PX = 9
 def tinted(gray: Float, values: Float) -> Pixels:
     """Grey values 0..255 under the colours of values 0..1: hot places hide more of what is below."""
     share = (_COLD + (_HOT - _COLD) * np.clip(values, 0, 1))[..., np.newaxis]
-    mixed: Pixels = np.rint(gray[..., np.newaxis] * (1 - share) + sequential(values) * share).astype(np.uint8)
+    mixed: Pixels = np.rint(gray[..., np.newaxis] * _DIMMED * (1 - share) + sequential(values) * share).astype(np.uint8)
     return mixed
 
 

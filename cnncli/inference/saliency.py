@@ -103,25 +103,30 @@ def open_explainer(
 ) -> Explainer:
     """The model of `request`, ready to be asked; without a `method` Grad-CAM, or occlusion where nothing else can be.
 
-    `layer` is the one whose maps Grad-CAM weighs: a name or an index. Raises CnncliError.
+    `layer` is the one whose maps Grad-CAM weighs: a name, or the number of a convolution. Raises CnncliError.
     """
     compiled = models.is_compiled(request)
-    if method == "gradcam" and (compiled or request.backend == "litert"):
-        what = f"{request.model}: a .tflite file" if compiled else "--backend litert"
-        raise ModelError(f"{what} gives no gradients; give the .keras model, or --method occlusion")
-    if method is None:
-        method = "occlusion" if compiled or request.backend == "litert" else "gradcam"
-        if method == "occlusion":
+    if compiled or request.backend == "litert":
+        if method == "gradcam":
+            what = f"{request.model}: a .tflite file" if compiled else "--backend litert"
+            raise ModelError(f"{what} gives no gradients; give the .keras model, or --method occlusion")
+        if method is None:
             notify("LiteRT gives no gradients for Grad-CAM: the maps are made by covering parts of the photo")
-    if method == "occlusion":
-        if layer is not None:
-            raise ModelError(f"--layer {layer}: occlusion does not look into layers; it goes with --method gradcam")
-        ready = models.open_model(request, notify=notify, progress=progress)
-        return OcclusionExplainer(ready, request.workers or usable_cores())
-    from cnncli.learning.explanation import GradCamExplainer
+            method = "occlusion"
+    if method != "occlusion":
+        from cnncli.learning.explanation import GradCamExplainer, NoConvolutionError
 
-    ready = models.open_layers(request, notify=notify, progress=progress)
-    return GradCamExplainer(ready, layer)
+        ready = models.open_layers(request, notify=notify, progress=progress)
+        try:
+            return GradCamExplainer(ready, layer)
+        except NoConvolutionError as problem:
+            if method == "gradcam":
+                raise
+            notify(f"{problem}: the maps are made by covering parts of the photo")
+    if layer is not None:
+        raise ModelError(f"--layer {layer}: occlusion does not look into layers; it goes with --method gradcam")
+    ready = models.open_model(request, notify=notify, progress=progress)
+    return OcclusionExplainer(ready, request.workers or usable_cores())
 
 
 def class_index(classes: Sequence[ImageClass], name: str) -> int:
@@ -162,11 +167,18 @@ def explain(explainer: Explainer, source: Source, question: Question, progress: 
 
     The network gets exactly the pixels that `predict` gives it; the maps belong to the whole photo.
     """
-    card = explainer.model.card
+    spec = explainer.model.card.input
     source = source.fetched()
-    side = max(card.input.height, card.input.width)
-    reduced = images.read(source, shorter_side_px=side, max_pixels=question.max_pixels)
+    reduced = images.read(source, shorter_side_px=max(spec.height, spec.width), max_pixels=question.max_pixels)
     whole = images.read(source, max_pixels=question.max_pixels)
+    return explain_pictures(explainer, source, reduced, whole, question, progress)
+
+
+def explain_pictures(
+    explainer: Explainer, source: Source, reduced: Picture, whole: Picture, question: Question, progress: Progress
+) -> Explanation:
+    """`explain` for a photo that was read: as the network is to get it, and as it is to be shown. Raises ModelError."""
+    card = explainer.model.card
     pixels = images.network_input(reduced, card.input)
     scores = next(explainer.scores([pixels]))
     predictions = _predictions(scores, card.classes, question)

@@ -20,13 +20,17 @@ LOGIT, LOG_SCORE = "the class's logit (its score before the softmax)", "the loga
 _BATCH = 16  # images that the network sees at a time
 
 
+class NoConvolutionError(ModelError):
+    """A network has no maps that Grad-CAM could weigh."""
+
+
 class GradCamExplainer:
     """A network that Keras runs, and one of its layers whose maps are weighed."""
 
     method: Method = "gradcam"
 
     def __init__(self, model: ReadyModel, layer: str | None = None) -> None:
-        """`layer`: a name or an index; None: the last one with maps. Raises ModelError."""
+        """`layer`: a name or a convolution's number; None: the last one with maps. Raises ModelError."""
         self.model = model
         self._network = FlatNetwork(load(model.path, model.row))
         self.step = _target(self._network, layer, model.name)
@@ -74,7 +78,7 @@ def _target(network: FlatNetwork, layer: str | None, model: str) -> Step:
         return step
     first = next((place for place, step in enumerate(network.steps) if is_convolution(step.layer)), None)
     if first is None:
-        raise ModelError(f"{model}: it has no convolution, so Grad-CAM has nothing to show; use --method occlusion")
+        raise NoConvolutionError(f"{model}: it has no convolution, so Grad-CAM has nothing to weigh")
     return next(step for step in reversed(network.steps[first:]) if is_map(step))
 
 

@@ -10,9 +10,9 @@ from cnncli.commands.options import common_options
 _HERE = "cnncli.commands.visualize"
 
 WHATS: dict[str, tuple[str, str]] = {
-    "kernels": (f"{_HERE}.kernels:kernels", "The learned kernels of a layer, before and after training."),
-    "features": (f"{_HERE}.features:features", "What the layers of a network answer to a photo."),
-    "gradcam": (f"{_HERE}.gradcam:gradcam", "Which places of a photo speak for a class, as a heat map."),
+    "kernels": (f"{_HERE}.kernels:kernels", "Draw the kernels that layers learned, before and after training."),
+    "features": (f"{_HERE}.features:features", "Draw what the layers of a network answer to a photo."),
+    "gradcam": (f"{_HERE}.gradcam:gradcam", "Draw which places of a photo speak for a class."),
 }
 
 
