@@ -54,6 +54,7 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["filter", "--matrix", "course:pool4", "--pool", "avg:2"],
         ["visualize", "--help"],
         ["visualize", "pixels", "--help"],
+        ["visualize", "architecture", "lenett"],
         ["data", "--help"],
         ["data", "list"],
         ["data", "list", "--format", "json"],
@@ -82,6 +83,19 @@ def test_data_commands_never_import_tensorflow(args: list[str], tmp_path, monkey
         Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (number, 0, 0)).save(Path("photos", name))
     assert imported("data", args[0], "photos", *args[1:]) == (0, {"numpy", "PIL"})
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["pixels", "red.png"], ["architecture", "resnet50"], ["dataset", "photos"]],
+    ids=" ".join,
+)
+def test_pictures_import_neither_tensorflow_nor_matplotlib(args: list[str], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("red.png", "photos/a/1.png", "photos/b/1.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (9, 0, 0)).save(name)
+    assert imported("visualize", *args) == (0, {"numpy", "PIL"})
 
 
 def test_train_refuses_a_run_that_exists_before_it_imports_anything_slow(tmp_path) -> None:

@@ -12,8 +12,10 @@ _HERE = "cnncli.commands.visualize"
 # name -> (module:attribute, one line for --help)
 WHATS: dict[str, tuple[str, str]] = {
     "pixels": (f"{_HERE}.pixels:pixels", "Show an image as the numbers that a computer sees."),
+    "augment": (f"{_HERE}.augment:augment", "Draw what training sees of an image under augmentation."),
     "dataset": (f"{_HERE}.dataset:dataset", "Draw a contact sheet of a data set by class."),
     "curves": (f"{_HERE}.curves:curves", "Draw loss and accuracy of training runs over their epochs."),
+    "architecture": (f"{_HERE}.architecture:architecture", "Draw the layers of a network with their sizes."),
 }
 
 

@@ -87,7 +87,7 @@ def one_image(argument: str) -> tuple[Source, Picture]:
     """The one picture that IMAGE stands for, upright. Raises UsageError for several, CnncliError naming it."""
     import itertools
 
-    from cnncli import images, sources
+    from cnncli import sources
     from cnncli.errors import CnncliError, ImageError
 
     found = sources.find([argument], recursive=False, offline=False, notify=console.note)
@@ -95,12 +95,33 @@ def one_image(argument: str) -> tuple[Source, Picture]:
     if more:
         raise click.UsageError(f"IMAGE {printable(argument)}: there are several; give one")
     try:
-        picture = images.read(source)
+        return source, _read(source)
     except ImageError as problem:
         raise CnncliError(f"{printable(source.name)}: {problem}") from problem
+
+
+def every_image(arguments: Sequence[str]) -> tuple[list[tuple[Source, Picture]], int]:
+    """The pictures that IMAGE arguments stand for, upright, and how many could not be read, which is said."""
+    from cnncli import sources
+    from cnncli.errors import ImageError
+
+    good, bad = [], 0
+    for source in sources.find(arguments, recursive=False, offline=False, notify=console.note):
+        try:
+            good.append((source, _read(source)))
+        except ImageError as problem:
+            console.error(f"{printable(source.name)}: {problem}")
+            bad += 1
+    return good, bad
+
+
+def _read(source: Source) -> Picture:
+    from cnncli import images
+
+    picture = images.read(source)
     for text in picture.notes:
         console.note(f"{printable(source.name)}: {text}")
-    return source, picture
+    return picture
 
 
 def picture_options(command: Callable[..., Any]) -> Callable[..., Any]:
