@@ -13,6 +13,7 @@ from PIL import Image
 from cnncli.errors import TrainingError
 from cnncli.history import EpochRow, best_epoch
 from cnncli.outputs import save
+from cnncli.palette import DISTINCT, hexadecimal
 from cnncli.text import printable
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _SIZE_INCHES, _DPI = (10, 4.2), 144  # 1440 by 605 pixels
-# Colours that everybody tells apart (Okabe & Ito, https://jfly.uni-koeln.de/color/); theirs without yellow on white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = tuple(map(hexadecimal, DISTINCT))
 _TRAIN, _VALIDATION = COLOURS[:2]  # of a single run
 _THIN = 1.2  # points: with several runs training steps back behind validation
 _LEGEND_COLUMNS, _LEGEND_INCHES = 3, 0.25  # with several runs; height of a line

@@ -13,6 +13,7 @@ from cnncli.errors import CnncliError
 from cnncli.formats import csv_lines
 from cnncli.frames import draw_frame
 from cnncli.numbergrid import cell_px, number_grid
+from cnncli.palette import DISTINCT
 from cnncli.sheet import contact_sheet, fitted
 
 Channel = Literal["red", "green", "blue", "gray"]
@@ -22,7 +23,7 @@ MOST_CELLS = 64  # along a side of a picture, which is then about 2600 px
 _CELLS, _CELLS_OF_ONE = 16, 28  # along a side by default: three planes beside the photo, or one; MNIST's have 28
 _DIGITS = 2  # decimals in the picture
 _CSV_DIGITS = 6
-_FRAME = (213, 94, 0)  # vermilion (Okabe & Ito): no colour of many photos, and on grey told by everybody
+_FRAME = DISTINCT[1]  # vermilion, which few photos have
 
 
 @dataclass(frozen=True, slots=True)

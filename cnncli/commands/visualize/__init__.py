@@ -15,6 +15,7 @@ WHATS: dict[str, tuple[str, str]] = {
     "augment": (f"{_HERE}.augment:augment", "Draw what training sees of an image under augmentation."),
     "dataset": (f"{_HERE}.dataset:dataset", "Draw a contact sheet of a data set by class."),
     "curves": (f"{_HERE}.curves:curves", "Draw loss and accuracy of training runs over their epochs."),
+    "receptive-field": (f"{_HERE}.receptive_field:receptive_field", "Draw what a cell of a layer sees of an image."),
     "architecture": (f"{_HERE}.architecture:architecture", "Draw the layers of a network with their sizes."),
 }
 
