@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from cnncli.text import escaped, printable
 
 if TYPE_CHECKING:
+    from PIL import Image
     from rich.console import Console, RenderableType
     from rich.text import Text
 
+_PREVIEW_SHARE = 2 / 3  # of the screen's height that a picture may take: the command that made it stays in sight
 _LITERAL = "cnncli.literal"  # name of the encoding error handler below
 
 
@@ -96,6 +98,36 @@ def _console(stream: TextIO) -> Console:
 
     colours: Any = None if os.environ.get("NO_COLOR") else "auto"  # with NO_COLOR alone Rich still writes bold
     return _live or Console(file=stream, markup=False, highlight=False, emoji=False, color_system=colours)
+
+
+def show_picture(image: Image.Image) -> None:
+    """Shows a picture on stdout in half blocks, two pixels a character, as far as the terminal has room.
+
+    Nothing is shown where there are no colours (a pipe, NO_COLOR, a dumb terminal) or no half block in the encoding:
+    without them there is nothing to see.
+    """
+    from cnncli.preview import HALF_BLOCK, half_blocks
+
+    screen = results()
+    if screen.color_system is None or not _can_write(HALF_BLOCK, screen.encoding):
+        return
+    from rich.color import Color
+    from rich.style import Style
+    from rich.text import Text
+
+    for row in half_blocks(image, screen.width, max(1, round(_PREVIEW_SHARE * screen.height))).tolist():
+        line = Text()
+        for upper, lower in row:
+            line.append(HALF_BLOCK, Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+        screen.print(line, no_wrap=True)
+
+
+def _can_write(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 _live: Console | None = None  # the console that a progress bar is on: what is printed meanwhile goes above the bar

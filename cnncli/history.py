@@ -11,6 +11,7 @@ from typing import Protocol
 from cnncli.errors import TrainingError
 from cnncli.files import replacing
 from cnncli.formats import csv_lines
+from cnncli.stopping import Stopping
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,16 @@ class Watcher(Protocol):
 
     def epoch(self, row: EpochRow, improved: bool) -> None:
         """An epoch is done; `improved` says that its model is the best so far."""
+
+
+def best_epoch(rows: Sequence[EpochRow]) -> int:
+    """The epoch whose model a run keeps: of the best validation, or the last one where there is none."""
+    stopping, best = Stopping(), rows[-1].epoch
+    for row in rows:
+        if row.val_accuracy is not None and row.val_loss is not None:
+            stopping = stopping.after(row.val_accuracy, row.val_loss)
+            best = row.epoch if stopping.improved else best
+    return best
 
 
 COLUMNS = tuple(field.name for field in fields(EpochRow))

@@ -20,6 +20,16 @@ def columns_for(count: int, size: tuple[int, int]) -> int:
     return min(count, max(1, round(best)))
 
 
+def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture in a box `(width, height)`: reduced, or enlarged by a whole number, pixel by pixel."""
+    times = min(size[0] // image.width, size[1] // image.height)
+    if times:
+        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    image = image.copy()
+    image.thumbnail(size, Image.Resampling.HAMMING)
+    return image
+
+
 def contact_sheet(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """The named pictures in rows, mode `RGB`; each cell is as large as the largest picture."""
     width = max(image.width for _, image in pictures)
@@ -39,7 +49,7 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     return canvas
 
 
-def class_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+def class_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], *, columns: int | None = None) -> Image.Image:
     """A row for each class: its name, then its pictures. Many rows stand in several columns, about 4:3 in all.
 
     The picture has mode `RGB`; names that are longer than a few words are cut.
@@ -51,7 +61,7 @@ def class_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Imag
     beside = math.ceil(max(font.getlength(name) for name in names)) + _GAP_PX
     across = max(len(images) for _, images in rows)
     step = (beside + across * (width + _SMALL_GAP_PX) + _GAP_PX, max(height, round(font.size * 1.3)) + _SMALL_GAP_PX)
-    columns = columns_for(len(rows), step)
+    columns = columns or columns_for(len(rows), step)
     each = math.ceil(len(rows) / columns)
     columns = math.ceil(len(rows) / each)
     canvas = Image.new("RGB", (columns * step[0] + _GAP_PX, each * step[1] + 2 * _GAP_PX), _PAPER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -115,3 +117,55 @@ def test_curves_that_cannot_be_written_are_an_error_that_names_the_file(tmp_path
     path = tmp_path / "none" / "curves.png"
     with pytest.raises(CnncliError, match=r"curves\.png: cannot be written"):
         curves.draw(rows(3), path, title="a", best_epoch=2)
+
+
+def colours_of(image: Image.Image) -> set[str]:
+    """The palette's colours that stand above the legend."""
+    above = np.asarray(image)[:500].reshape(-1, 3)
+    found = {"#{:02X}{:02X}{:02X}".format(*colour) for colour in np.unique(above, axis=0)}
+    return found & set(curves.COLOURS)
+
+
+def test_several_runs_have_a_colour_each_in_both_panels() -> None:
+    image = curves.comparison([("one", rows(10)), ("two", rows(20)), ("three", rows(5, validation=False))])
+    assert colours_of(image) == set(curves.COLOURS[:3])
+    above = Image.fromarray(np.asarray(image)[:560])  # without the legend
+    columns = columns_with(above, ORANGE)
+    first, last = columns[columns < 720].min(), columns[columns < 720].max()
+    for colour, epochs in ((BLUE, 10), ((0, 158, 115), 5)):  # each ends at its last epoch
+        columns = columns_with(above, colour)
+        assert columns[columns < 720].max() == pytest.approx(first + (epochs - 1) / 19 * (last - first), abs=9)
+        assert (columns > 720).any()
+
+
+def test_best_epoch_of_each_run_is_a_diamond_of_its_colour() -> None:
+    worse = [replace(row, val_accuracy=0.1) if row.epoch > 4 else row for row in rows(9)]
+    plain = curves.comparison([("one", rows(9)), ("two", worse)])
+    moved = curves.comparison(
+        [("one", rows(9)), ("two", [replace(row, val_accuracy=0.05) for row in worse[:1]] + worse[1:])]
+    )
+    assert plain.size == moved.size
+    left, _ = panels(plain, ORANGE)
+    column = left.min() + round(3 / 8 * np.ptp(left))  # epoch 4 of 9
+    white = (np.asarray(plain)[:500, column - 2 : column + 3] == 255).all(axis=-1)
+    ink = (np.asarray(plain)[:500, column - 8 : column + 9] == ORANGE).all(axis=-1)
+    assert white.any() and ink.sum() > 40
+
+
+def test_curves_of_a_run_are_the_same_alone_and_compared_in_shape() -> None:
+    alone, both = (
+        curves.picture(rows(10), title="", best_epoch=None),
+        curves.comparison([("a", rows(10)), ("b", rows(10))]),
+    )
+    for panel in (0, 1):
+        assert np.ptp(panels(alone, BLUE)[panel]) == pytest.approx(np.ptp(panels(both, ORANGE)[panel]), rel=0.05)
+
+
+def test_more_runs_than_colours_are_refused() -> None:
+    with pytest.raises(CnncliError, match="8 runs: expected at most 7"):
+        curves.comparison([(str(number), rows(2)) for number in range(8)])
+
+
+def test_names_of_runs_are_printed_literally_and_cut() -> None:
+    for name in ("$x_1^2$ $", "a" * 500, "\x1b[31m"):
+        assert curves.comparison([(name, rows(3)), ("b", rows(3))]).width == 1440

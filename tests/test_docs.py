@@ -31,7 +31,11 @@ def commands() -> dict[str, click.Command]:
         assert command is not None
         found[name] = command
         if isinstance(command, click.Group):
-            found |= {f"{name} {sub}": subcommand for sub, subcommand in command.commands.items()}
+            context = click.Context(command)
+            for sub in command.list_commands(context):
+                subcommand = command.get_command(context, sub)
+                assert subcommand is not None
+                found[f"{name} {sub}"] = subcommand
     return found
 
 

@@ -52,6 +52,9 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["filter", "--list"],
         ["filter", "--matrix", "course:x7", "--kernel", "cross", "--steps", "--expect", "3 4 2"],
         ["filter", "--matrix", "course:pool4", "--pool", "avg:2"],
+        ["visualize", "--help"],
+        ["visualize", "pixels", "--help"],
+        ["visualize", "architecture", "lenett"],
         ["data", "--help"],
         ["data", "list"],
         ["data", "list", "--format", "json"],
@@ -82,6 +85,19 @@ def test_data_commands_never_import_tensorflow(args: list[str], tmp_path, monkey
     assert imported("data", args[0], "photos", *args[1:]) == (0, {"numpy", "PIL"})
 
 
+@pytest.mark.parametrize(
+    "args",
+    [["pixels", "red.png"], ["architecture", "resnet50"], ["dataset", "photos"]],
+    ids=" ".join,
+)
+def test_pictures_import_neither_tensorflow_nor_matplotlib(args: list[str], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("red.png", "photos/a/1.png", "photos/b/1.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (9, 0, 0)).save(name)
+    assert imported("visualize", *args) == (0, {"numpy", "PIL"})
+
+
 def test_train_refuses_a_run_that_exists_before_it_imports_anything_slow(tmp_path) -> None:
     (tmp_path / "run.json").write_text("{}")
     assert imported("train", "photos", "--output", tmp_path) == (1, {"filelock"})
@@ -105,7 +121,7 @@ def test_library_imports_neither_click_nor_rich() -> None:
     package = Path(__file__).parent.parent / "cnncli"
     names = "cli.py console.py tables.py evaluation/tables.py training_display.py __main__.py".split()
     edge = {package / name for name in names}
-    library = [path for path in package.rglob("*.py") if path.parent.name != "commands" and path not in edge]
+    library = [path for path in package.rglob("*.py") if package / "commands" not in path.parents and path not in edge]
     lines = [line.strip() for path in library for line in path.read_text().splitlines()]
     arrows = (
         "import click",

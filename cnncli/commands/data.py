@@ -11,14 +11,14 @@ import click
 
 from cnncli import console
 from cnncli.commands.batch import each
-from cnncli.commands.dataset import complete_data, opened
+from cnncli.commands.dataset import complete_data, opened, short_name
 from cnncli.commands.options import PROBABILITY, common_options
 from cnncli.errors import ExitCode, OutputError, outcome
 from cnncli.text import printable
 
 if TYPE_CHECKING:
     from cnncli.datasets.check import Overview
-    from cnncli.datasets.dataset import Dataset, Example
+    from cnncli.datasets.dataset import Dataset
     from cnncli.datasets.export import How
     from cnncli.datasets.inspection import Inspected
     from cnncli.datasets.published import PublishedData
@@ -174,6 +174,7 @@ def _sheet_path(dataset: Dataset, output: str | None) -> Path | str | None:
     """Where the contact sheet goes: a path, `-`, or None where it would become a part of the data."""
     from urllib.parse import quote
 
+    from cnncli.datasets.contact import check_place, lies_inside
     from cnncli.outputs import FORMATS, Destination
     from cnncli.sources import Source
 
@@ -182,23 +183,12 @@ def _sheet_path(dataset: Dataset, output: str | None) -> Path | str | None:
         return "-"
     if destination.suffix is not None and destination.suffix not in FORMATS:
         raise OutputError(f"-o {output}: expected a name that ends in {', '.join(FORMATS)}")
-    root = Path(dataset.name).resolve()
-    stem = root.name if root.is_dir() else root.stem
-    path = destination.path_for(Source(f"{quote(stem)}.png"), "sheet", ".png")
-    if root.is_dir() and path.resolve().is_relative_to(root):
-        if output is not None:
-            raise OutputError(
-                f"-o {output}: lies inside the data set and would become a part of it; give another place"
-            )
+    path = destination.path_for(Source(f"{quote(short_name(dataset))}.png"), "sheet", ".png")
+    if output is None and lies_inside(path, dataset):
         console.note("no contact sheet: this directory is a part of the data set; -o FILE says where else to write it")
         return None
-    if path.exists() and any(example.path and path.samefile(example.path) for example in _examples(dataset)):
-        raise OutputError(f"-o {path}: this is an image of the data set, which is never written over")
+    check_place(path, dataset)
     return path
-
-
-def _examples(dataset: Dataset) -> list[Example]:
-    return [example for examples in dataset.splits.values() for example in examples]
 
 
 def _write_sheet(dataset: Dataset, seen: list[Inspected], target: Path | str) -> None:
@@ -206,9 +196,10 @@ def _write_sheet(dataset: Dataset, seen: list[Inspected], target: Path | str) ->
 
     from cnncli import outputs
     from cnncli.datasets.contact import data_sheet
+    from cnncli.datasets.inspection import readable
 
     with console.progress("contact sheet", unit="classes") as update:
-        picture = data_sheet(dataset, seen, update)
+        picture = data_sheet(dataset, [one.example for one in readable(seen)], update)
     if isinstance(target, Path):
         outputs.save(picture, target)
         console.note(f"{printable(str(target))}: written")

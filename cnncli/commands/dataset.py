@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,3 +36,9 @@ def opened(data: str, *, offline: bool, to_train: bool = True, wanted: str | Non
     for text in dataset.notes:
         console.note(text)
     return dataset
+
+
+def short_name(dataset: Dataset) -> str:
+    """What results that are made from a data set are named after."""
+    root = Path(dataset.name).resolve()
+    return root.name if root.is_dir() else root.stem

@@ -2,40 +2,121 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
 
 from cnncli import images
-from cnncli.datasets.dataset import Dataset, Example
-from cnncli.datasets.inspection import Inspected, readable, source_of
-from cnncli.errors import ImageError
-from cnncli.sheet import class_sheet
+from cnncli.datasets.dataset import Dataset, Example, Split
+from cnncli.datasets.inspection import source_of
+from cnncli.errors import DataError, ImageError, OutputError
+from cnncli.sheet import class_sheet, fitted
 from cnncli.text import printable
 
 _FEW_CLASSES = 20
 _PX, _PX_OF_MANY = 96, 64  # the longer side of a picture on the sheet, with few classes and with many
 _ACROSS, _ACROSS_OF_MANY = 10, 5  # pictures of a class
+_MOST_PIXELS = 100_000_000  # of a sheet: 300 MB while it is made
 
 Item = TypeVar("Item")
 
 
-def data_sheet(dataset: Dataset, seen: list[Inspected], progress: Callable[[int, int | None], None]) -> Image.Image:
-    """The sheet, mode `RGB`: a row for each class that has images. The same data give the same sheet."""
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How much a sheet shows. What is None depends on the number of classes."""
+
+    count: int | None = None  # pictures of a class, at most
+    side_px: int | None = None  # the longer side of a picture
+
+    def of(self, num_classes: int) -> tuple[int, int]:
+        """Pictures of a class, and their longer side in pixels. Raises DataError if they make no picture."""
+        few = num_classes <= _FEW_CLASSES
+        across = self.count or (_ACROSS if few else _ACROSS_OF_MANY)
+        side = self.side_px or (_PX if few else _PX_OF_MANY)
+        if num_classes * across * side * side > _MOST_PIXELS:
+            raise DataError(
+                f"{num_classes:,} classes with {across} images of {side} pixels: more than "
+                f"{_MOST_PIXELS // 10**6} megapixels; expected fewer or smaller images, or some of the classes"
+            )
+        return across, side
+
+
+def data_sheet(
+    dataset: Dataset,
+    examples: Iterable[Example],
+    progress: Callable[[int, int | None], None],
+    style: Style | None = None,
+    failed: Callable[[Example, str], None] = lambda example, reason: None,
+) -> Image.Image:
+    """The sheet of some examples, mode `RGB`: a row for each class that has any. The same data give the same sheet.
+
+    `failed` hears of images that cannot be read, and why. Raises DataError if there is nothing to show, or too much.
+    """
     by_class: defaultdict[int, list[Example]] = defaultdict(list)
-    for one in readable(seen):
-        by_class[one.example.label].append(one.example)
-    few = len(by_class) <= _FEW_CLASSES
-    side, across = (_PX, _ACROSS) if few else (_PX_OF_MANY, _ACROSS_OF_MANY)
+    for example in examples:
+        by_class[example.label].append(example)
+    across, side = (style or Style()).of(len(by_class))
     rows = []
     for done, label in enumerate(sorted(by_class), 1):
         name = printable(dataset.classes[label].label.replace("_", " "))
-        shown = (thumbnail(example, side) for example in spread(by_class[label], across))
-        rows.append((name, [image for image in shown if image is not None]))
+        rows.append((name, list(_thumbnails(spread(by_class[label], across), side, failed))))
         progress(done, len(by_class))
-    return class_sheet([row for row in rows if row[1]])
+    shown = [row for row in rows if row[1]]
+    if not shown:
+        raise DataError(f"{dataset.name}: none of the chosen images can be read")
+    return class_sheet(shown)
+
+
+def _thumbnails(
+    examples: Iterable[Example], side: int, failed: Callable[[Example, str], None]
+) -> Iterator[Image.Image]:
+    for example in examples:
+        try:
+            yield thumbnail(example, side)
+        except ImageError as problem:
+            failed(example, str(problem))
+
+
+def chosen(dataset: Dataset, split: Split | None, classes: Sequence[str]) -> list[Example]:
+    """The examples of a split (None: all) and of some classes by label or id (none: all).
+
+    Raises DataError for a split or class that the data set does not have.
+    """
+    if split is not None and split not in dataset.splits:
+        raise DataError(f"{dataset.name}: it has no split {split!r}; expected {' or '.join(dataset.splits)}")
+    labels = {_index(dataset, name) for name in classes} or set(range(len(dataset.classes)))
+    splits = [dataset.splits[split]] if split is not None else dataset.splits.values()
+    return [example for examples in splits for example in examples if example.label in labels]
+
+
+def _index(dataset: Dataset, name: str) -> int:
+    for index, one in enumerate(dataset.classes):
+        if name.casefold() in (one.id.casefold(), one.label.casefold(), one.label.replace("_", " ").casefold()):
+            return index
+    labels = [one.label for one in dataset.classes]
+    close = difflib.get_close_matches(name, labels, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Its classes begin with {', '.join(labels[:5])}"
+    raise DataError(f"{dataset.name}: it has no class {name!r}. {hint}")
+
+
+def check_place(path: Path, dataset: Dataset) -> None:
+    """Raises OutputError if a sheet at `path` would become a part of the data set, or replace one of its images."""
+    if lies_inside(path, dataset):
+        raise OutputError(f"-o {path}: lies inside the data set and would become a part of it; give another place")
+    every = (example for examples in dataset.splits.values() for example in examples)
+    if path.exists() and any(example.path and path.samefile(example.path) for example in every):
+        raise OutputError(f"-o {path}: this is an image of the data set, which is never written over")
+
+
+def lies_inside(path: Path, dataset: Dataset) -> bool:
+    """Whether a file would lie in the folder that is the data set."""
+    root = Path(dataset.name).resolve()
+    return root.is_dir() and path.resolve().is_relative_to(root)
 
 
 def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
@@ -45,20 +126,13 @@ def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
-def thumbnail(example: Example, side: int) -> Image.Image | None:
+def thumbnail(example: Example, side: int) -> Image.Image:
     """The image at most `side` pixels high and wide; a small one enlarged by a whole number, pixel by pixel.
 
-    None where only the header could be read.
+    Raises ImageError.
     """
-    try:
-        if example.pixels is not None:
-            image = Image.fromarray(example.pixels)
-        else:
-            image = images.read(source_of(example), shorter_side_px=side).image
-    except ImageError:
-        return None
-    times = side // max(image.size)
-    if times:
-        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    image.thumbnail((side, side), Image.Resampling.HAMMING)
-    return image
+    if example.pixels is not None:
+        image = Image.fromarray(example.pixels)
+    else:
+        image = images.read(source_of(example), shorter_side_px=side).image
+    return fitted(image, (side, side))

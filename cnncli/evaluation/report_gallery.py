@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cnncli.backbones import ImageClass
 from cnncli.datasets.contact import spread, thumbnail
 from cnncli.datasets.dataset import Example
+from cnncli.errors import ImageError
 from cnncli.evaluation.comparison import Comparison, Difference
 from cnncli.evaluation.evaluation import Answer, Evaluation
 from cnncli.evaluation.markup import Markup, class_name, element, joined, label
@@ -113,8 +114,9 @@ def _file(example: Example) -> Markup:
 
 def _picture(example: Example) -> Markup:
     """The image as a thumbnail, or a word where it cannot be read any more."""
-    image = thumbnail(example, _THUMBNAIL_PX)
-    if image is None:
+    try:
+        image = thumbnail(example, _THUMBNAIL_PX)
+    except ImageError:
         return element("div", "this image cannot be read any more", class_="picture gone")
     address = data_uri(image, "JPEG", quality=_QUALITY, subsampling=0)
     return element(

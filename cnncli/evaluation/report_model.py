@@ -12,8 +12,7 @@ from cnncli.evaluation.evaluation import Evaluation
 from cnncli.evaluation.markup import Markup, class_name, details, element, interval, joined, scrolling, table
 from cnncli.evaluation.metrics import Interval
 from cnncli.evaluation.mistake_maps import MistakeMaps
-from cnncli.history import EpochRow
-from cnncli.stopping import Stopping
+from cnncli.history import EpochRow, best_epoch
 
 _MOST_FAILURES = 50  # that are named
 
@@ -145,16 +144,6 @@ def _left_out(evaluation: Evaluation) -> Markup:
         lines += [element("li", f"and {more:,} more")] if more else []
         parts.append(details(f"Images that could not be read: {len(evaluation.failures):,}", element("ul", *lines)))
     return joined(parts)
-
-
-def best_epoch(history: Sequence[EpochRow]) -> int:
-    """The epoch whose model a run keeps: of the best validation, or the last one where there is none."""
-    stopping, best = Stopping(), history[-1].epoch
-    for row in history:
-        if row.val_accuracy is not None and row.val_loss is not None:
-            stopping = stopping.after(row.val_accuracy, row.val_loss)
-            best = row.epoch if stopping.improved else best
-    return best
 
 
 def _training(history: Sequence[EpochRow]) -> Markup:

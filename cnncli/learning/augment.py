@@ -67,6 +67,16 @@ def mixup(images: Tensor, targets: Tensor, seed: Tensor) -> tuple[Tensor, Tensor
     return mixed(images, part[:, None, None, None]), mixed(targets, part[:, None])
 
 
+def phase_seed(seed: int, phase: int) -> int:
+    """The seed of one of the (at most two) phases of a run, of which `seed` is the user's."""
+    return 2 * seed + phase
+
+
+def step_seed(seed: int, step: Tensor | int) -> Tensor:
+    """The seed of a step, int32 `(2,)`; `seed` is that of the phase, in which steps count from 0."""
+    return tf.cast(tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]), tf.int32)
+
+
 def _seed(seed: Tensor, name: str) -> Tensor:
     return tf.random.fold_in(seed, _NUMBERS[name], alg="philox")
 

@@ -103,7 +103,7 @@ class Recipe:
             augment=augment.augmentation(names) if names else None,
             mix=augment.mixup if "mixup" in self.augmentations and not plain else None,
             size=size,
-            seed=2 * self.settings.seed + phase,
+            seed=augment.phase_seed(self.settings.seed, phase),
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncli.learning import tf
+from cnncli.learning.augment import step_seed
 from cnncli.learning.networks import at_size
 
 MIN_PART = 8  # images: smaller parts cost more in overhead than a core gains
@@ -132,7 +133,7 @@ class Steps:
     def _shown(self, images: Any, targets: Any, step: Any) -> tuple[Any, Any]:
         """What the network is shown of a batch: augmented by a seed that is the step's own."""
         objective = self._objective
-        seed = tf.cast(tf.stack([tf.constant(objective.seed, tf.int64), step]), tf.int32)
+        seed = step_seed(objective.seed, step)
         if objective.augment is not None:
             images = objective.augment(images, seed)
         if objective.mix is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from cnncli.text import printable
 if TYPE_CHECKING:
     from PIL import Image
 
+    from cnncli.images import Picture
     from cnncli.outputs import Destination
     from cnncli.sources import Source
 
@@ -27,20 +29,25 @@ class Pictures:
         self._output = output
         self._preview = console.stdout_is_terminal() if preview is None else preview
         self._destination: Destination | None = None
+        self._check: Callable[[Path], None] = lambda path: None
 
     @property
     def output(self) -> str | None:
         """What `-o` was given, or None."""
         return self._output
 
-    def begin(self, inputs: Sequence[str] = (), *, several: bool = False) -> None:
+    def begin(
+        self, inputs: Sequence[str] = (), *, several: bool = False, check: Callable[[Path], None] | None = None
+    ) -> None:
         """Finds out where pictures go, before anything slow begins; `inputs` are IMAGE arguments.
 
-        Raises OutputError and UsageError where they cannot go there.
+        `check` raises OutputError for a path at which no picture may lie. Raises OutputError and UsageError where they
+        cannot go there.
         """
         from cnncli import sources
         from cnncli.outputs import FORMATS, Destination
 
+        self._check = check or self._check
         self._destination = Destination(
             self._output,
             several=several,
@@ -51,20 +58,70 @@ class Pictures:
         if self._destination.is_stdout and console.stdout_is_terminal():
             raise click.UsageError("-o -: standard output is a terminal, which shows no pictures; redirect it")
 
-    def save(self, picture: Image.Image, source: Source, what: str) -> None:
-        """Writes a picture made from `source`, by default as `SOURCE-WHAT.png`, says where it is and shows it."""
+    def save(self, picture: Image.Image, source: Source | str, what: str) -> None:
+        """Writes a picture made from `source`, by default as `SOURCE-WHAT.png`, says where it is and shows it.
+
+        A source that is no image is given by its name.
+        """
+        from urllib.parse import quote
+
         from cnncli import outputs
+        from cnncli.sources import Source
 
         assert self._destination is not None
         if self._destination.is_stdout:
             outputs.write(picture, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        path = self._destination.path_for(source, outputs.safe_name(what), ".png")
+        image = Source(f"{quote(source, safe='')}.png") if isinstance(source, str) else source
+        path = self._destination.path_for(image, outputs.safe_name(what), ".png")
+        self._check(path)
         outputs.save(picture, path)
         if self._preview:
             console.show_picture(picture)
-        console.note(f"{printable(source.name)} -> {printable(str(path))}")
+        name = source if isinstance(source, str) else source.name
+        console.note(f"{printable(name)} -> {printable(str(path))}")
+
+
+def one_image(argument: str) -> tuple[Source, Picture]:
+    """The one picture that IMAGE stands for, upright. Raises UsageError for several, CnncliError naming it."""
+    import itertools
+
+    from cnncli import sources
+    from cnncli.errors import CnncliError, ImageError
+
+    found = sources.find([argument], recursive=False, offline=False, notify=console.note)
+    source, *more = itertools.islice(found, 2)
+    if more:
+        raise click.UsageError(f"IMAGE {printable(argument)}: there are several; give one")
+    try:
+        return source, _read(source)
+    except ImageError as problem:
+        raise CnncliError(f"{printable(source.name)}: {problem}") from problem
+
+
+def every_image(arguments: Sequence[str]) -> tuple[list[tuple[Source, Picture]], int]:
+    """The pictures that IMAGE arguments stand for, upright, and how many could not be read, which is said."""
+    from cnncli import sources
+    from cnncli.errors import ImageError
+
+    good, bad = [], 0
+    for source in sources.find(arguments, recursive=False, offline=False, notify=console.note):
+        try:
+            good.append((source, _read(source)))
+        except ImageError as problem:
+            console.error(f"{printable(source.name)}: {problem}")
+            bad += 1
+    return good, bad
+
+
+def _read(source: Source) -> Picture:
+    from cnncli import images
+
+    picture = images.read(source)
+    for text in picture.notes:
+        console.note(f"{printable(source.name)}: {text}")
+    return picture
 
 
 def picture_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,62 @@
+"""`cnncli visualize receptive-field` as its users meet it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from models_for_tests import brightest_channel_model
+from PIL import Image
+
+from cnncli import networks
+from cnncli.backbones import InputSpec
+from cnncli.images import Picture, network_input
+from cnncli.receptive import last_with_window, nested, view
+from cnncli.receptive_picture import picture
+from cnncli.tracing import trace
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> Path:
+    monkeypatch.chdir(tmp_path)
+    photo.save("photo.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("args", "resize"), [([], "crop"), (["--resize", "pad"], "pad"), (["--layer", "conv2", "--at", "7,3"], "crop")]
+)
+def test_frames_lie_on_the_image_as_the_network_sees_it(cnncli, here, photo, args: list[str], resize: str) -> None:
+    done = cnncli("visualize", "receptive-field", "lenet", "photo.png", *args)
+    assert (done.code, done.out, done.err) == (0, "", "photo.png -> photo-receptive-field.png\n")
+    network = networks.find("lenet")
+    assert network is not None
+    traced = trace(network)
+    views = [view(traced, 3, (3, 7))] if "--at" in args else nested(traced, last_with_window(traced))
+    pixels = network_input(Picture(photo), InputSpec(32, 32, "rgb", resize))  # type: ignore[arg-type]
+    with Image.open("photo-receptive-field.png") as image:
+        assert image.tobytes() == picture(pixels, views).tobytes()
+
+
+def test_other_input_and_grey_network_are_used(cnncli, here) -> None:
+    assert cnncli("visualize", "receptive-field", "pyramid", "photo.png", "-i", "40x60", "-o", "x.png").code == 0
+    with Image.open("x.png") as image:
+        assert image.height == 640 // 60 * 40 + 32
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "text"),
+    [
+        (["lenett", "photo.png"], 2, "Did you mean lenet?"),
+        (["lenet", "missing.png"], 1, "missing.png: "),
+        (["lenet", "photo.png", "--layer", "conv9"], 1, "Did you mean conv"),
+        (["lenet", "photo.png", "--layer", "flatten"], 1, "its output is a vector"),
+        (["lenet", "photo.png", "--at", "5,0"], 1, "no cell 0,5 in a map of 5x5"),
+        (["model.keras", "photo.png"], 1, "no convolution or pooling layer"),
+    ],
+)
+def test_what_a_user_can_cause_is_said(cnncli, here, args: list[str], code: int, text: str) -> None:
+    if args[0] == "model.keras":
+        brightest_channel_model(Path("model.keras"))
+    done = cnncli("visualize", "receptive-field", *args)
+    assert done.code == code and text in done.err and "Traceback" not in done.err

@@ -1,0 +1,156 @@
+"""Receptive fields against networks that are run: which pixels change a cell, tried one by one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli import networks
+from cnncli.backbones import InputSpec
+from cnncli.errors import ShapeError
+from cnncli.grammar import parse
+from cnncli.networks import stack
+from cnncli.palette import DISTINCT
+from cnncli.receptive import MOST_SHOWN, View, last_with_window, nested, view
+from cnncli.receptive_picture import caption, picture
+from cnncli.tracing import Trace, trace
+
+
+def typed(text: str, height: int = 21, width: int = 18) -> Trace:
+    return trace(stack("typed", (height, width, 1), parse([text])))
+
+
+def influence(text: str, height: int, width: int) -> np.ndarray:
+    """Whether a pixel changes a cell, shape `(height, width, map height, map width)`, by a Keras model that is run.
+
+    All weights are positive and the image is black, so that no two influences cancel.
+    """
+    from cnncli.learning import keras
+    from cnncli.learning.networks import build
+
+    model: Any = build(parse([text, "gap dense:1"]), InputSpec(height, width, "gray", "crop"), rescale=False)
+    model = keras.Model(model.inputs, model.layers[-3].output)
+    for layer in model.layers:
+        if "bn" not in layer.name:
+            layer.set_weights([np.ones_like(weight) for weight in layer.get_weights()])
+            if getattr(layer, "bias", None) is not None:
+                layer.bias.assign(0 * layer.bias)
+    pixels = np.eye(height * width, dtype=np.float32).reshape(-1, height, width, 1)
+    maps = model.predict(pixels, verbose=0).max(axis=-1)
+    return maps.reshape(height, width, *maps.shape[1:]) > 0
+
+
+NETS = [
+    "conv:2:3",
+    "conv:2:3:same conv:2:3:same:s2 conv:1:3",
+    "conv:2:5x3:s2 pool:2 conv:2:3:same",
+    "conv:2:4:same:s2 conv:2:3:p1:s2 avgpool:3:s1:same",
+    "conv:2:3:d2 dwconv:3:s2 conv:2:1 pool:3:s2:same",
+    "conv:2:3:same res:2 res:3:s2",
+    "pool:3:s3:same res:2:s2 conv:2:3:valid",
+    "conv:2:3:p2 conv:2:5:s3",
+    "conv:2:3:s2 tconv:1:3:s2:same conv:1:3",
+    "conv:2:3:s2:same tconv:2:2:s2",
+]
+
+
+@pytest.mark.parametrize("text", NETS)
+def test_pixels_seen_are_exactly_those_that_change_the_cell(text: str) -> None:
+    height, width = 21, 18
+    traced, changes = typed(text, height, width), influence(text, height, width)
+    index = len(traced.rows) - 1
+    rows, columns = traced.output[:2]
+    assert changes.shape[2:] == (rows, columns)
+    for cell in np.ndindex(rows, columns):
+        (top, bottom), (left, right) = view(traced, index, cell).seen
+        ys, xs = np.nonzero(changes[:, :, *cell])
+        assert (ys.min(), ys.max() + 1, xs.min(), xs.max() + 1) == (top, bottom, left, right), cell
+
+
+@pytest.mark.parametrize("name", ["lenet", "tiny200", "resnet50", "mobilenetv2", "inceptionv3", "efficientnetb0"])
+def test_sizes_are_those_of_shapes(name: str) -> None:
+    network = networks.find(name)
+    assert network is not None
+    traced = trace(network)
+    for index, row in list(enumerate(traced.rows))[1::7]:
+        if len(row.measure.output) == 3:
+            found = view(traced, index)
+            assert (found.field and found.size) == row.field.sizes
+
+
+def test_field_reaches_over_the_edge_by_the_padding() -> None:
+    traced = typed("conv:1:3:same conv:1:5:same")
+    corner = view(traced, 2, (0, 0))
+    assert corner.field == ((-3, 4), (-3, 4)) and corner.seen == ((0, 4), (0, 4)) and corner.size == (7, 7)
+    assert view(traced, 2, (20, 17)).field == ((17, 24), (14, 21))
+
+
+def test_neighbouring_cells_are_a_stride_apart() -> None:
+    traced = typed("conv:1:3:s2 conv:1:3:s2")
+    assert view(traced, 2, (1, 1)).field == ((4, 11), (4, 11))
+    assert view(traced, 2, (2, 1)).field == ((8, 15), (4, 11))
+
+
+def test_after_global_pooling_everything_is_seen() -> None:
+    traced = trace(stack("x", (8, 8, 1), parse(["conv:1:3"])))
+    assert view(traced, 1, (0, 0)).field is not None
+    efficient = networks.find("efficientnetb0")
+    assert efficient is not None  # its gates are made from whole maps
+    traced = trace(efficient)
+    found = view(traced, last_with_window(traced))
+    assert found.field is None and found.seen == ((0, 224), (0, 224))
+
+
+def test_nested_fields_grow_and_lie_within_each_other() -> None:
+    for name in networks.names():
+        network = networks.find(name)
+        assert network is not None
+        traced = trace(network)
+        views = nested(traced, last_with_window(traced))
+        assert 1 <= len(views) <= MOST_SHOWN <= len(DISTINCT)
+        for inner, outer in itertools.pairwise(views):
+            if inner.field is not None and outer.field is not None:
+                for (a, b), (c, d) in zip(inner.field, outer.field, strict=True):
+                    assert c <= a < b <= d, name
+
+
+@pytest.mark.parametrize("cell", [(19, 0), (0, 16), (0,)])
+def test_cell_that_the_layer_does_not_have_is_refused(cell: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"conv: no cell .* in a map of 19x16"):
+        view(typed("conv:1:3"), 1, cell)
+
+
+def test_layer_without_a_map_is_refused() -> None:
+    traced = trace(stack("x", (8, 8, 1), parse(["flatten dense:2"])))
+    with pytest.raises(ShapeError, match="its output is a vector"):
+        view(traced, 1)
+    with pytest.raises(ShapeError, match="no convolution or pooling layer"):
+        last_with_window(traced)
+
+
+def frames(views: list[View], height: int = 21, width: int = 18) -> np.ndarray:
+    return np.asarray(picture(np.zeros((height, width, 1), np.uint8), views))
+
+
+def test_frame_lies_around_exactly_the_pixels_that_are_seen() -> None:
+    traced, scale = typed("conv:1:3:s2 conv:1:3:s2"), 640 // 21
+    pixels = frames([view(traced, 2, (1, 1))])[: 16 + 21 * scale, : 16 + 18 * scale]
+    inked = np.argwhere((pixels == DISTINCT[0]).all(axis=-1))
+    (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
+    assert (top, left) == (16 + 4 * scale - 3, 16 + 4 * scale - 3)
+    assert (bottom, right) == (16 + 11 * scale + 2, 16 + 11 * scale + 2)
+
+
+def test_ground_is_shown_where_a_field_reaches_over_the_edge() -> None:
+    traced = typed("conv:1:3:same conv:1:5:same")
+    inside, over = frames([view(traced, 2, (9, 9))]), frames([view(traced, 2, (0, 0))])
+    grey = (205, 205, 205)
+    assert not (inside == grey).all(axis=-1).any() and (over[60, 60] == grey).all()
+
+
+def test_caption_says_which_cell_sees_how_much() -> None:
+    traced = typed("conv:1:3:s2 pool:2")
+    assert caption(view(traced, 2, (1, 2))) == ("pool (max pool 2x2) sees 5x5 pixels", "cell 2,1 of 5x4")
