@@ -35,7 +35,7 @@ def class_overlay(explanation: Explanation, heat_map: HeatMap, side_px: int) -> 
     """The heat map of one class over the photo alone, its longer side `side_px` pixels."""
     photo = _fitted(explanation.picture.image, side_px)
     seen = explanation.view.of_size(photo.size)
-    return overlay(photo, heat_map.values, seen, max(float(heat_map.values.max()), 0.0), None)
+    return overlay(photo, heat_map.values, explanation.grid, seen, max(float(heat_map.values.max()), 0.0), None)
 
 
 def _fitted(image: Image.Image, side_px: int = PANEL_PX) -> Image.Image:
@@ -61,7 +61,7 @@ def _seen_words(seen: View) -> str:
 def _class_panel(photo: Image.Image, seen: View, heat_map: HeatMap, explanation: Explanation) -> Panel:
     prediction, limit = heat_map.prediction, float(heat_map.values.max())
     peak = None if heat_map.peak is None else _scaled(heat_map.peak, explanation.view, seen)
-    picture = overlay(photo, heat_map.values, seen, max(limit, 0.0), peak)
+    picture = overlay(photo, heat_map.values, explanation.grid, seen, max(limit, 0.0), peak)
     heading = f"{printable(prediction.image_class.label.replace('_', ' '))}  {_percent(prediction.score)}"
     lines = [] if heat_map.faithfulness is None else list(faithful_words(heat_map.faithfulness))
     if heat_map.peak is None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from cnncli.colormaps import sequential
+from cnncli.mapgrid import MapGrid
 from cnncli.view import View
 
 Float = npt.NDArray[np.floating[Any]]
@@ -35,22 +36,14 @@ def colour_bar(width: int, height: int) -> Image.Image:
     return Image.fromarray(tinted(np.full((height, width), _GRAY, np.float32), values))
 
 
-def on_photo(values: Float, seen: View) -> Float:
-    """A map `(rows, columns)` that covers a network's input evenly, as it lies on the photo.
+def on_photo(values: Float, grid: MapGrid, seen: View) -> Float:
+    """A map `(rows, columns)`, whose cells lie in the input where `grid` says, as it lies on the photo.
 
-    Returns `(height, width)` of the part of the photo that the network sees (see `pixel_box`); between the middles of
-    cells values change evenly.
+    Returns `(height, width)` of the part of the photo that the network sees (see `pixel_box`).
     """
-    rows, columns = values.shape
     left, top, right, bottom = pixel_box(seen)
-    corners = (*seen.to_input(left, top), *seen.to_input(right, bottom))
-    across, down = columns / seen.input[0], rows / seen.input[1]
-    box = tuple(
-        min(max(at * scale, 0.0), float(most))
-        for at, scale, most in zip(corners, (across, down) * 2, (columns, rows) * 2, strict=True)
-    )
-    image = Image.fromarray(values.astype(np.float32))
-    return np.asarray(image.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box))
+    box = (*seen.to_input(left, top), *seen.to_input(right, bottom))
+    return grid.sampled(values, box, (right - left, bottom - top))
 
 
 def pixel_box(seen: View) -> tuple[int, int, int, int]:
@@ -60,7 +53,9 @@ def pixel_box(seen: View) -> tuple[int, int, int, int]:
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def overlay(photo: Image.Image, values: Float, seen: View, limit: float, peak: tuple[int, int] | None) -> Image.Image:
+def overlay(
+    photo: Image.Image, values: Float, grid: MapGrid, seen: View, limit: float, peak: tuple[int, int] | None
+) -> Image.Image:
     """The photo in grey under the map's colours, `limit` being the hottest; mode `RGB`, of the photo's size.
 
     What is below zero is cold. `peak` (x, y) gets a ring, and what the network does not see is dark and hatched.
@@ -68,7 +63,7 @@ def overlay(photo: Image.Image, values: Float, seen: View, limit: float, peak: t
     gray = np.asarray(photo.convert("L"), np.float32)
     drawn = _unseen(np.repeat(gray[..., np.newaxis], 3, axis=2))
     left, top, right, bottom = pixel_box(seen)
-    shares = np.maximum(on_photo(values, seen), 0) / (limit or 1.0)
+    shares = np.maximum(on_photo(values, grid, seen), 0) / (limit or 1.0)
     drawn[top:bottom, left:right] = tinted(gray[top:bottom, left:right], shares)
     image = _with_frame(Image.fromarray(drawn), seen)
     if peak is not None:

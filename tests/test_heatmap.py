@@ -7,6 +7,7 @@ from PIL import Image
 
 from cnncli.backbones import InputSpec
 from cnncli.heatmap import colour_bar, framed, on_photo, overlay, pixel_box, tinted
+from cnncli.mapgrid import even_grid
 from cnncli.panels import Panel, Scale, panel_sheet
 from cnncli.view import view
 
@@ -22,7 +23,7 @@ def test_a_map_lies_on_the_part_of_the_photo_that_the_network_sees() -> None:
     assert pixel_box(seen) == (50, 0, 250, 200)
     values = np.zeros((4, 4), np.float32)
     values[1, 2] = 8
-    drawn = on_photo(values, seen)
+    drawn = on_photo(values, even_grid(4, 4, (32, 32)), seen)
     assert drawn.shape == (200, 200)
     assert np.unravel_index(drawn.argmax(), drawn.shape) == (74, 124)  # the cell's middle, 75 and 125, between pixels
     assert drawn[:24].max() == 0 and drawn[:, :74].max() == 0
@@ -31,7 +32,7 @@ def test_a_map_lies_on_the_part_of_the_photo_that_the_network_sees() -> None:
 def test_of_a_padded_input_the_padding_is_not_drawn() -> None:
     seen = view((200, 100), InputSpec(32, 32, resize="pad"))  # 16 rows of padding, 8 above
     values = np.repeat(np.arange(4, dtype=np.float32)[:, np.newaxis], 4, axis=1)
-    drawn = on_photo(values, seen)
+    drawn = on_photo(values, even_grid(4, 4, (32, 32)), seen)
     assert drawn.shape == (100, 200)
     # rows 8 to 24 of the input are cells 1 to 3: 0.5 to 2.5 at the cells' edges
     assert abs(drawn[0, 0] - 0.5) < 0.02 and abs(drawn[-1, 0] - 2.5) < 0.02 and abs(drawn[50, 0] - 1.5) < 0.02
@@ -49,7 +50,7 @@ def test_what_the_network_does_not_see_is_dark_and_hatched() -> None:
 def test_the_hottest_place_has_a_ring_and_the_whole_view_no_frame() -> None:
     photo = Image.new("RGB", (64, 64), (128, 128, 128))
     seen = view(photo.size, InputSpec(32, 32))
-    drawn = np.asarray(overlay(photo, np.ones((2, 2), np.float32), seen, 1.0, (32, 20)))
+    drawn = np.asarray(overlay(photo, np.ones((2, 2), np.float32), even_grid(2, 2, (32, 32)), seen, 1.0, (32, 20)))
     hot = tinted(np.array([128.0]), np.array([1.0]))[0]
     assert (drawn[0, 0] == hot).all() and (drawn[20, 32] == hot).all()
     assert (drawn[20, 32 - 8] == 255).all() and (drawn[20, 32 + 8] == 255).all()
@@ -57,7 +58,14 @@ def test_the_hottest_place_has_a_ring_and_the_whole_view_no_frame() -> None:
 
 def test_a_map_that_is_nowhere_above_zero_is_cold() -> None:
     photo = Image.new("RGB", (32, 32), (128, 128, 128))
-    drawn = overlay(photo, np.full((2, 2), -1, np.float32), view(photo.size, InputSpec(32, 32)), 0.0, None)
+    drawn = overlay(
+        photo,
+        np.full((2, 2), -1, np.float32),
+        even_grid(2, 2, (32, 32)),
+        view(photo.size, InputSpec(32, 32)),
+        0.0,
+        None,
+    )
     assert (np.asarray(drawn) == tinted(np.array([128.0]), np.array([0.0]))[0]).all()
 
 

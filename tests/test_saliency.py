@@ -17,6 +17,7 @@ from cnncli.inference.faithfulness import Faithfulness, faithfulness
 from cnncli.inference.occlusion import GRID, occlusion_maps
 from cnncli.inference.request import ModelRequest
 from cnncli.inference.saliency import Explanation, Question, class_index, explain, open_explainer
+from cnncli.mapgrid import MapGrid, even_grid
 from cnncli.sources import Source
 
 SIZE, BLOB = (300, 200), 24  # of the upright photo; side of its coloured squares
@@ -113,6 +114,36 @@ def answers_of_convolution(source: Source) -> Any:
     return np.maximum(cells @ (3 * np.eye(3) - 1) / (2 * 255), 0)
 
 
+def explainer(model: Path) -> Any:
+    request = ModelRequest(str(model))
+    return open_explainer(request, "gradcam", None, notify=lambda text: None, progress=lambda *done: None)
+
+
+def test_cells_lie_in_the_middle_of_what_they_see(tmp_path: Path) -> None:
+    from cnncli.backbones import InputSpec
+    from cnncli.learning import keras
+    from cnncli.learning.models import save_carded
+    from cnncli.modelfile import ModelCard
+
+    def grid(*layers: Any, side: int = 32) -> MapGrid:
+        pixels = x = keras.Input((side, side, 3))
+        for layer in layers:
+            x = layer(x)
+        scores = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+        path = tmp_path / "some.keras"
+        save_carded(keras.Model(pixels, scores), ModelCard("some", CHANNELS, InputSpec(side, side)), path)
+        found: MapGrid = explainer(path).grid
+        return found
+
+    conv, pool, pad = keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.ZeroPadding2D
+    # LeNet: windows of 16 px, 4 px apart, the first at the edge
+    assert grid(conv(2, 5), pool(), conv(2, 5), pool()) == MapGrid((8, 8), (4, 4))
+    # MobileNet pads below and to the right alone: each step of 2 moves the middles by half a cell more
+    shrinking = [layer for _ in range(3) for layer in (pad(((0, 1), (0, 1))), conv(2, 3, 2))]
+    assert grid(*shrinking) == MapGrid((1.5 + 2 + 4, 1.5 + 2 + 4), (8, 8))
+    assert grid(conv(2, 3, padding="same")) == MapGrid((0.5, 0.5), (1, 1))
+
+
 def test_a_network_that_ends_in_another_way_is_explained_by_the_logarithm_of_its_score(tmp_path: Path) -> None:
     from cnncli.backbones import InputSpec
     from cnncli.learning import keras
@@ -193,7 +224,9 @@ def test_deletion_and_insertion_of_a_perfect_map_are_known() -> None:
             part = float((image == pixels)[..., 0][important > 0].mean())
             yield np.array([part, 1 - part], np.float32)
 
-    good, bad = faithfulness(pixels, np.stack([important, -important]), (0, 0), score, lambda *done: None)
+    good, bad = faithfulness(
+        pixels, np.stack([important, -important]), even_grid(20, 20, (20, 20)), (0, 0), score, lambda *done: None
+    )
     # the score falls evenly to zero in the first tenth, and comes back evenly in it
     assert good.deletion == pytest.approx(0.05) and good.insertion == pytest.approx(0.95, abs=0.02)
     assert bad.deletion == pytest.approx(0.95) and bad.insertion == pytest.approx(0.05, abs=0.1)

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 
 from cnncli.inference.engine import Pixels, Scores
 from cnncli.inference.occlusion import Maps, Progress, Scorer, neutral
+from cnncli.mapgrid import MapGrid
 
 _STEPS = 20  # in which the photo disappears, or comes back
 _RANDOM_MAPS = 3
@@ -39,14 +40,14 @@ class Faithfulness:
 
 
 def faithfulness(
-    pixels: Pixels, maps: Maps, indices: Sequence[int], score: Scorer, progress: Progress
+    pixels: Pixels, maps: Maps, grid: MapGrid, indices: Sequence[int], score: Scorer, progress: Progress
 ) -> tuple[Faithfulness, ...]:
-    """Measures the map of each class in `indices`; `maps` are `(classes, rows, columns)` and cover the input evenly.
+    """Measures the map of each class in `indices`; `maps` are `(classes, rows, columns)`, with cells where `grid` says.
 
     The maps of chance have the same rows and columns, so that they hide patches of the same size.
     """
     chance = np.random.default_rng(_SEED).random((_RANDOM_MAPS, *maps.shape[1:]), np.float32)
-    orders = [_order(map_, pixels) for map_ in (*maps, *chance)]
+    orders = [_order(map_, grid, pixels) for map_ in (*maps, *chance)]
     blurred = _blurred(pixels)
     flat = np.empty_like(pixels)
     flat[:] = neutral(pixels)
@@ -61,9 +62,9 @@ def faithfulness(
     )
 
 
-def _order(map_: npt.NDArray[np.float32], pixels: Pixels) -> Order:
+def _order(map_: npt.NDArray[np.float32], grid: MapGrid, pixels: Pixels) -> Order:
     height, width = pixels.shape[:2]
-    smooth = np.asarray(Image.fromarray(map_).resize((width, height), Image.Resampling.BILINEAR))
+    smooth = grid.sampled(map_, (0, 0, width, height), (width, height))
     return np.argsort(-smooth, axis=None, kind="stable")
 
 

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from cnncli.images import PADDING
 from cnncli.inference.engine import Pixels, Scores
+from cnncli.mapgrid import MapGrid, even_grid
+from cnncli.view import Size
 
 Maps = npt.NDArray[np.float32]  # (classes, rows, columns), signed: above zero speaks for the class
 Scorer = Callable[[Iterable[Pixels]], Iterator[Scores]]  # probabilities of each image, in order
@@ -35,6 +37,11 @@ def occlusion_maps(pixels: Pixels, indices: Sequence[int], score: Scorer, progre
         progress(done, rows * columns)
     maps: Maps = np.stack(falls, axis=-1).reshape(len(indices), rows, columns)
     return maps
+
+
+def occlusion_grid(size: Size) -> MapGrid:
+    """Where the cells of `occlusion_maps` lie in an input `(width, height)`."""
+    return even_grid(min(GRID, size[1]), min(GRID, size[0]), size)
 
 
 def _with_first(first: Pixels, rest: Iterable[Pixels]) -> Iterator[Pixels]:

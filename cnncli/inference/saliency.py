@@ -17,9 +17,10 @@ from cnncli.inference import models, pipeline
 from cnncli.inference.engine import Pixels, Scores
 from cnncli.inference.faithfulness import Faithfulness, faithfulness
 from cnncli.inference.models import Notify, ReadyModel
-from cnncli.inference.occlusion import Maps, Progress, occlusion_maps
+from cnncli.inference.occlusion import Maps, Progress, occlusion_grid, occlusion_maps
 from cnncli.inference.pipeline import Prediction
 from cnncli.inference.request import ModelRequest, usable_cores
+from cnncli.mapgrid import MapGrid
 from cnncli.sources import Source
 from cnncli.view import View, view
 
@@ -40,11 +41,15 @@ class Explainer(Protocol):
     def told(self) -> str:
         """What the maps are made from, in a few words."""
 
+    @property
+    def grid(self) -> MapGrid:
+        """Where the cells of the maps lie in the input."""
+
     def scores(self, inputs: Iterable[Pixels]) -> Iterator[Scores]:
         """Probabilities of shape `(classes,)` for each input, in order."""
 
     def maps(self, pixels: Pixels, indices: Sequence[int], progress: Progress) -> Maps:
-        """A map for each class, `(classes, rows, columns)`, that covers the input evenly."""
+        """A map for each class, `(classes, rows, columns)`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +57,7 @@ class HeatMap:
     """What speaks for one class."""
 
     prediction: Prediction
-    values: npt.NDArray[np.float32]  # (rows, columns), signed; covers the network's input evenly
+    values: npt.NDArray[np.float32]  # (rows, columns), signed: above zero speaks for the class
     peak: tuple[int, int] | None  # x, y in pixels of the photo: the middle of the hottest cell; None: nothing is hot
     faithfulness: Faithfulness | None
 
@@ -67,6 +72,7 @@ class Explanation:
     told: str
     picture: Picture  # the photo, upright, whole
     view: View  # of the photo in the network's input
+    grid: MapGrid  # of the maps in the network's input
     heat_maps: tuple[HeatMap, ...]
 
 
@@ -89,12 +95,17 @@ class OcclusionExplainer:
     method: Method = "occlusion"
     told: str = "how much a class's probability falls when a grey patch covers the place"
 
+    @property
+    def grid(self) -> MapGrid:
+        """Where the cells of the maps lie in the input."""
+        return occlusion_grid((self.model.card.input.width, self.model.card.input.height))
+
     def scores(self, inputs: Iterable[Pixels]) -> Iterator[Scores]:
         """Probabilities of shape `(classes,)` for each input, in order."""
         yield from pipeline.each(self.model, inputs, lambda pixels, run: run(pixels), workers=self.workers)
 
     def maps(self, pixels: Pixels, indices: Sequence[int], progress: Progress) -> Maps:
-        """A map for each class, `(classes, rows, columns)`, that covers the input evenly."""
+        """A map for each class, `(classes, rows, columns)`."""
         return occlusion_maps(pixels, indices, self.scores, progress)
 
 
@@ -184,7 +195,9 @@ def explain_pictures(
     predictions = _predictions(scores, card.classes, question)
     seen = view(reduced.image.size, card.input).of_size(whole.image.size)
     heat_maps = _heat_maps(explainer, pixels, predictions, seen, question.check, progress)
-    return Explanation(source, explainer.model.name, explainer.method, explainer.told, whole, seen, heat_maps)
+    return Explanation(
+        source, explainer.model.name, explainer.method, explainer.told, whole, seen, explainer.grid, heat_maps
+    )
 
 
 def _predictions(scores: Scores, classes: Sequence[ImageClass], question: Question) -> tuple[Prediction, ...]:
@@ -208,21 +221,18 @@ def _heat_maps(
     maps = explainer.maps(pixels, indices, progress)
     found: Sequence[Faithfulness | None] = [None] * len(indices)
     if check:
-        found = faithfulness(pixels, maps, indices, explainer.scores, progress)
+        found = faithfulness(pixels, maps, explainer.grid, indices, explainer.scores, progress)
     return tuple(
-        HeatMap(prediction, values, _peak(values, seen), faith)
+        HeatMap(prediction, values, _peak(values, explainer.grid, seen), faith)
         for prediction, values, faith in zip(predictions, maps, found, strict=True)
     )
 
 
-def _peak(values: npt.NDArray[np.float32], seen: View) -> tuple[int, int] | None:
+def _peak(values: npt.NDArray[np.float32], grid: MapGrid, seen: View) -> tuple[int, int] | None:
     """The pixel of the photo under the middle of the hottest cell; None where no cell is above zero."""
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     if not values[row, column] > 0:
         return None
-    x = (int(column) + 0.5) * seen.input[0] / values.shape[1]
-    y = (int(row) + 0.5) * seen.input[1] / values.shape[0]
-    at = seen.to_photo(x, y)
-    inside = (min(max(int(place), 0), side - 1) for place, side in zip(at, seen.photo, strict=True))
-    across, down = inside
+    at = seen.to_photo(*grid.middle(int(row), int(column)))
+    across, down = (min(max(int(place), 0), side - 1) for place, side in zip(at, seen.photo, strict=True))
     return across, down

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cnncli.errors import ModelError
+from cnncli import kerasgraph, receptive
+from cnncli.errors import CnncliError, ModelError
 from cnncli.inference.engine import Pixels, Scores
 from cnncli.inference.models import ReadyModel
 from cnncli.inference.occlusion import Maps, Progress
@@ -15,6 +17,8 @@ from cnncli.inference.saliency import Method
 from cnncli.learning import keras, tf
 from cnncli.learning.engine import load
 from cnncli.learning.graph import FlatNetwork, Step, is_convolution, is_map
+from cnncli.mapgrid import MapGrid, even_grid
+from cnncli.tracing import trace
 
 LOGIT, LOG_SCORE = "the class's logit (its score before the softmax)", "the logarithm of the class's score"
 _BATCH = 16  # images that the network sees at a time
@@ -36,6 +40,7 @@ class GradCamExplainer:
         self.step = _target(self._network, layer, model.name)
         tensor, self._to_logits, self._explained = _answer(self._network)
         outputs = [self.step.tensor, tensor, self._network.output]
+        self.grid = _grid(self._network, self.step)
         self._watched = keras.Model(self._network.input, outputs, name="watched")
 
     @property
@@ -80,6 +85,29 @@ def _target(network: FlatNetwork, layer: str | None, model: str) -> Step:
     if first is None:
         raise NoConvolutionError(f"{model}: it has no convolution, so Grad-CAM has nothing to weigh")
     return next(step for step in reversed(network.steps[first:]) if is_map(step))
+
+
+def _grid(network: FlatNetwork, step: Step) -> MapGrid:
+    """Where the cells of a layer's map lie in the input: in the middle of what each of them sees of it.
+
+    Padding at one end and borders without any move the cells, so that they do not divide the input evenly. They are
+    taken to do so where a layer on the way is one that cannot be worked out.
+    """
+    height, width = network.input.shape[1:3]
+    rows, columns = step.shape[:2]
+    even = even_grid(rows, columns, (width, height))
+    try:
+        config = json.loads(keras.Model(network.input, step.tensor).to_json())
+        traced = trace(kerasgraph.network(config, step.name))
+        last = next(place for place, row in reversed(list(enumerate(traced.rows))) if row.node.name == step.name)
+        far = (min(1, rows - 1), min(1, columns - 1))
+        fields = [receptive.view(traced, last, cell).field for cell in ((0, 0), far)]
+    except (CnncliError, StopIteration):
+        return even
+    if fields[0] is None or fields[1] is None or 0 in far:
+        return even
+    (y, x), (next_y, next_x) = ([(low + high) / 2 for low, high in field] for field in fields if field)
+    return MapGrid((x, y), (next_x - x, next_y - y))
 
 
 def _answer(network: FlatNetwork) -> tuple[object, Callable[[object], object], str]:

@@ -68,7 +68,7 @@ def features(
     reader = FeatureReader(model, layers)
     spec = model.card.input
     good = bad = 0
-    for found in sources.find(images, recursive=True, offline=request.offline, notify=console.note):
+    for found in sources.find(images, recursive=False, offline=request.offline, notify=console.note):
         try:
             source = found.fetched()
             picture = read(source, shorter_side_px=max(spec.height, spec.width))

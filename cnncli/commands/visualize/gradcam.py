@@ -91,7 +91,7 @@ def gradcam(
     chosen = tuple(saliency.class_index(explainer.model.card.classes, name) for name in classes)
     question = saliency.Question(tuple(dict.fromkeys(chosen)), top, check)
     bad, found = 0, []
-    for source in sources.find(images, recursive=True, offline=request.offline, notify=console.note):
+    for source in sources.find(images, recursive=False, offline=request.offline, notify=console.note):
         try:
             with console.progress(printable(source.name), unit="answers") as progress:
                 explanation = saliency.explain(explainer, source, question, progress)

@@ -45,7 +45,6 @@ def kernels(layers: tuple[str, ...], before: bool, request: ModelRequest, pictur
     """
     from cnncli.inference.models import open_layers
     from cnncli.kernel_sheet import kernel_sheet
-    from cnncli.sources import Source
 
     pictures.begin()
     with console.progress("weights", unit="bytes") as downloaded:
@@ -54,7 +53,7 @@ def kernels(layers: tuple[str, ...], before: bool, request: ModelRequest, pictur
 
     after = learned.kernels(model, layers)
     old = _before(model.path, [layer.name for layer in after]) if before else ()
-    pictures.save(kernel_sheet(model.name, after, old), Source(model.name, path=Path(model.name)), "kernels")
+    pictures.save(kernel_sheet(model.name, after, old), Path(model.name).name if model.row is None else model.name, "kernels")
     return ExitCode.DONE
 
 
