@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from models_for_tests import COLOUR_CELLS, colour_detector, compiled_copy
-from PIL import Image
 
 from cnncli.colormaps import diverging, sequential
 from cnncli.errors import ModelError
@@ -114,15 +113,3 @@ def test_numbers_stand_below_their_tiles() -> None:
     assert drawn.shape == (2 + 2 * 32, 2 + 8 * 14, 3)
     assert (drawn[2:12, 2:14] == 200).all() and drawn[12:32, 2:14].min() < 100  # ink
     assert (drawn[34:44, 2:14] == 200).all() and (drawn[34:, 16:] == 255).all()
-
-
-def test_features_writes_a_sheet_of_the_photo(cnncli, tmp_path, monkeypatch, detector) -> None:
-    monkeypatch.chdir(tmp_path)
-    Image.new("RGB", (40, 30), (250, 0, 0)).save("red.png")
-    run = cnncli("visualize", "features", detector, "red.png", "--sort", "strength", "--count", "2")
-    assert (run.code, run.out) == (0, "") and "red.png -> red-features.png" in run.err
-    with Image.open("red-features.png") as picture:
-        assert picture.mode == "RGB" and (250, 0, 0) in {colour for _, colour in picture.getcolors(1 << 20) or []}
-    (tmp_path / "broken.png").write_text("<html>")
-    assert cnncli("visualize", "features", detector, "broken.png").code == 1
-    assert cnncli("visualize", "features", detector, "broken.png", "red.png", "-o", "out/").code == 3

@@ -53,7 +53,9 @@ def kernels(layers: tuple[str, ...], before: bool, request: ModelRequest, pictur
 
     after = learned.kernels(model, layers)
     old = _before(model.path, [layer.name for layer in after]) if before else ()
-    pictures.save(kernel_sheet(model.name, after, old), Path(model.name).name if model.row is None else model.name, "kernels")
+    pictures.save(
+        kernel_sheet(model.name, after, old), Path(model.name).name if model.row is None else model.name, "kernels"
+    )
     return ExitCode.DONE
 
 
