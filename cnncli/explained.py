@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PIL import Image
 
 from cnncli.heatmap import colour_bar, framed, overlay
@@ -22,7 +24,7 @@ def explained(explanation: Explanation) -> Image.Image:
     seen = explanation.view.of_size(photo.size)
     panels = [Panel(framed(photo, seen), _photo_heading(explanation.view), (_seen_words(explanation.view),))]
     panels += [_class_panel(photo, seen, heat_map, explanation) for heat_map in explanation.heat_maps]
-    title = f"{_NAMES[explanation.method]}: where {printable(explanation.model)} looks"
+    title = f"{_NAMES[explanation.method]}: where {printable(Path(explanation.model).name)} looks"
     return panel_sheet(title, f"Heat: {printable(explanation.told)}.", panels, _columns(len(panels)))
 
 
@@ -63,10 +65,10 @@ def _class_panel(photo: Image.Image, seen: View, heat_map: HeatMap, explanation:
     peak = None if heat_map.peak is None else _scaled(heat_map.peak, explanation.view, seen)
     picture = overlay(photo, heat_map.values, explanation.grid, seen, max(limit, 0.0), peak)
     heading = f"{printable(prediction.image_class.label.replace('_', ' '))}  {_percent(prediction.score)}"
-    lines = [] if heat_map.faithfulness is None else list(faithful_words(heat_map.faithfulness))
-    if heat_map.peak is None:
-        lines.insert(0, "No place speaks for this class.")
-    return Panel(picture, heading, tuple(lines), _scale(explanation, limit))
+    lines: tuple[str, ...] = ("No place speaks for this class.",)
+    if heat_map.peak is not None:
+        lines = () if heat_map.faithfulness is None else faithful_words(heat_map.faithfulness)
+    return Panel(picture, heading, lines, _scale(explanation, limit))
 
 
 def _scaled(place: tuple[int, int], of: View, to: View) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -37,7 +38,7 @@ def feature_sheet(
     """
     panels = [_input_panel(pixels), *(_layer_panel(layer, count, sort) for layer in layers)]
     order = "the strongest first" if sort == "strength" else "in their own order"
-    title = f"What the layers of {printable(model)} answer to {printable(photo)}"
+    title = f"What the layers of {printable(Path(model).name)} answer to {printable(photo)}"
     about = f"Each tile is a feature map, its number below it, {order}; all of a layer are on one scale."
     return panel_sheet(title, about, panels, len(panels) if len(panels) <= 2 else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ _WIDTH_PX = 480  # of a picture: narrower ones are enlarged as often as that tak
 
 def kernel_sheet(model: str, after: Sequence[LayerKernels], before: Sequence[LayerKernels] = ()) -> Image.Image:
     """A panel for each layer or, with the same layers `before` training, two side by side on one scale. Mode `RGB`."""
-    title = f"What the convolutions of {printable(model)} have learned"
+    title = f"What the convolutions of {printable(Path(model).name)} have learned"
     about = "Each tile is a kernel, or one plane of it; zero is mid-grey. Kernels that see colour are shown in colour."
     if not before:
         return panel_sheet(title, about, [_panel(layer, _limit(layer)) for layer in after])

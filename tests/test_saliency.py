@@ -142,6 +142,8 @@ def test_cells_lie_in_the_middle_of_what_they_see(tmp_path: Path) -> None:
     shrinking = [layer for _ in range(3) for layer in (pad(((0, 1), (0, 1))), conv(2, 3, 2))]
     assert grid(*shrinking) == MapGrid((1.5 + 2 + 4, 1.5 + 2 + 4), (8, 8))
     assert grid(conv(2, 3, padding="same")) == MapGrid((0.5, 0.5), (1, 1))
+    assert grid(conv(2, 4, 4, name="seen"), keras.layers.Dropout(0.5)) == MapGrid((2, 2), (4, 4))
+    assert explainer(tmp_path / "some.keras").step.name == "seen"  # dropout does nothing to what is asked
 
 
 def test_a_network_that_ends_in_another_way_is_explained_by_the_logarithm_of_its_score(tmp_path: Path) -> None:

@@ -84,7 +84,12 @@ def _target(network: FlatNetwork, layer: str | None, model: str) -> Step:
     first = next((place for place, step in enumerate(network.steps) if is_convolution(step.layer)), None)
     if first is None:
         raise NoConvolutionError(f"{model}: it has no convolution, so Grad-CAM has nothing to weigh")
-    return next(step for step in reversed(network.steps[first:]) if is_map(step))
+    dropped = keras.layers.Dropout, keras.layers.SpatialDropout2D  # which change nothing once training is over
+    maps = (step for step in reversed(network.steps[first:]) if is_map(step) and not isinstance(step.layer, dropped))
+    found = next(maps, None)
+    if found is None:
+        raise NoConvolutionError(f"{model}: no layer has maps of more than one place, so Grad-CAM has nothing to weigh")
+    return found
 
 
 def _grid(network: FlatNetwork, step: Step) -> MapGrid:
