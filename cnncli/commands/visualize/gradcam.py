@@ -39,7 +39,9 @@ FORMATS = ("table", "json")
     help="Gradients of the network, or covering one place after another.  [default: gradcam, for .tflite occlusion]",
 )
 @click.option(
-    "--layer", metavar="L", help="Whose feature maps Grad-CAM weighs: a name or an index.  [default: the last]"
+    "--layer",
+    metavar="L",
+    help="Whose feature maps Grad-CAM weighs: a name, or a convolution by number.  [default: the last]",
 )
 @click.option(
     "--check/--no-check", default=True, show_default=True, help="Measure how faithful each map is, against chance."
