@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cnncli.backbones import InputSpec
 from cnncli.errors import ImageError
+from cnncli.view import View, view
 
 if TYPE_CHECKING:
     from cnncli.sources import Source
@@ -326,14 +327,12 @@ def network_input(picture: Picture, spec: InputSpec) -> np.ndarray[tuple[int, in
     `crop` scales the picture, aspect kept, until it covers the input and takes the centre; `pad` scales it until it
     fits and fills up with ImageNet's mean colour; `squash` scales both sides on their own. All of them antialias.
     """
-    mode, size = "L" if spec.color == "gray" else "RGB", (spec.width, spec.height)
+    mode = "L" if spec.color == "gray" else "RGB"
     image = picture.image if picture.image.mode == mode else picture.image.convert(mode)
-    if spec.resize == "crop":
-        image = _resized(image, size, _centre(image.size, size))
-    elif spec.resize == "squash":
-        image = _resized(image, size, (0, 0, *image.size))
-    else:
-        image = _padded(image, size)
+    shown = view(image.size, spec)
+    image = _resized(image, shown.filled_size, shown.seen)
+    if image.size != shown.input:
+        image = _padded(image, shown)
     pixels = np.asarray(image)
     return pixels[:, :, np.newaxis] if spec.color == "gray" else pixels
 
@@ -350,21 +349,10 @@ def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float,
     return image.resize(size, Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC, box=box)
 
 
-def _centre(image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest centred box `(left, top, right, bottom)` of an image with the proportions of `size`."""
-    scale = min(image[0] / size[0], image[1] / size[1])
-    width, height = size[0] * scale, size[1] * scale
-    left, top = (image[0] - width) / 2, (image[1] - height) / 2
-    return left, top, min(left + width, image[0]), min(top + height, image[1])
-
-
-def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    scale = min(size[0] / image.width, size[1] / image.height)
-    fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+def _padded(image: Image.Image, shown: View) -> Image.Image:
     colour = PADDING if image.mode == "RGB" else round(sum(PADDING) / 3)
-    canvas = Image.new(image.mode, size, colour)
-    inner = _resized(image, fitted, (0, 0, *image.size))
-    canvas.paste(inner, ((size[0] - fitted[0]) // 2, (size[1] - fitted[1]) // 2))
+    canvas = Image.new(image.mode, shown.input, colour)
+    canvas.paste(image, shown.filled[:2])
     return canvas
 
 

@@ -11,25 +11,26 @@ Float = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 MAX_MAPS = 16  # feature maps of one image
-_MAX_KERNELS = 256
-_GAP_PX = 2
+MAX_KERNELS = 256  # tiles of one layer
+GAP_PX = 2
 _PAPER = 255
 _KERNEL_PX, _MAP_PX = 36, 64  # a tile is about so large
 
 
-def kernel_mosaic(kernels: Float) -> Pixels:
+def kernel_mosaic(kernels: Float, limit: float | None = None) -> Pixels:
     """The kernels of a convolution, `(height, width, inputs, filters)`, as a grid of shape `(height, width, 3)`.
 
-    All on one scale, on which zero is mid-grey and the weight farthest from zero black or white. Kernels with three
+    All on one scale, on which zero is mid-grey and `limit`, by default the weight farthest from zero, white; the same
+    below zero is black. Kernels with three
     inputs are in colour; of others each plane is a grey tile of its own. At most 256 tiles are shown.
     """
     height, width, inputs, filters = kernels.shape
     tiles = kernels.transpose(3, 0, 1, 2)
     if inputs != 3:
         tiles = kernels.reshape(height, width, inputs * filters).transpose(2, 0, 1)[..., np.newaxis]
-    limit = float(np.abs(tiles).max()) or 1.0
-    pixels = _to_pixels(tiles[:_MAX_KERNELS], -limit, limit)
-    return _grid(_enlarged(pixels, _KERNEL_PX), math.ceil(math.sqrt(2 * len(pixels))))
+    limit = limit or float(np.abs(tiles).max()) or 1.0
+    pixels = _to_pixels(tiles[:MAX_KERNELS], -limit, limit)
+    return grid(_enlarged(pixels, _KERNEL_PX), math.ceil(math.sqrt(2 * len(pixels))))
 
 
 def feature_mosaic(images: Pixels, maps: Float) -> Pixels:
@@ -46,7 +47,7 @@ def feature_mosaic(images: Pixels, maps: Float) -> Pixels:
         np.concatenate([_scaled(image[np.newaxis], size), _scaled(row[..., np.newaxis], size)])
         for image, row in zip(images, tiles, strict=True)
     ]
-    return _grid(np.concatenate(rows), len(rows[0]))
+    return grid(np.concatenate(rows), len(rows[0]))
 
 
 def _to_pixels(values: Float, low: Float | float, high: Float | float) -> Pixels:
@@ -72,13 +73,13 @@ def _enlarged(tiles: Pixels, about_px: int) -> Pixels:
     return _scaled(tiles, (height * factor, width * factor))
 
 
-def _grid(tiles: Pixels, columns: int) -> Pixels:
-    """Tiles `(n, height, width, 3)` in rows on white, with a gap around each."""
+def grid(tiles: Pixels, columns: int, below: int = 0) -> Pixels:
+    """Tiles `(n, height, width, 3)` in rows on white, with a gap around each and `below` rows for text under it."""
     count, height, width, _ = tiles.shape
-    step = (height + _GAP_PX, width + _GAP_PX)
+    step = (height + below + GAP_PX, width + GAP_PX)
     columns = min(columns, count)
-    canvas = np.full((math.ceil(count / columns) * step[0] + _GAP_PX, columns * step[1] + _GAP_PX, 3), _PAPER, np.uint8)
+    canvas = np.full((math.ceil(count / columns) * step[0] + GAP_PX, columns * step[1] + GAP_PX, 3), _PAPER, np.uint8)
     for number, tile in enumerate(tiles):
-        top, left = number // columns * step[0] + _GAP_PX, number % columns * step[1] + _GAP_PX
+        top, left = number // columns * step[0] + GAP_PX, number % columns * step[1] + GAP_PX
         canvas[top : top + height, left : left + width] = tile
     return canvas

@@ -61,3 +61,40 @@ def changed_members(source: Path, target: Path, members: dict[str, bytes], metho
         for name, content in ({name: archive.read(name) for name in archive.namelist()} | members).items():
             copy.writestr(name, content)
     return target
+
+
+COLOUR_CELLS = 8  # the feature maps of `colour_detector` have 8 x 8 cells
+
+
+def colour_detector(path: Path, *, side: int = 32, resize: str = "crop", end: str = "dense") -> Path:
+    """Writes a model that finds saturated red, green and blue: one strided convolution, its mean, and a softmax.
+
+    `end` says where the softmax is: in the dense layer, in an Activation, in a Softmax; or `nested`: in a model inside.
+    """
+    import numpy as np
+
+    from cnncli.learning import keras
+
+    step = side // COLOUR_CELLS
+    kernel = np.broadcast_to(3 * np.eye(3) - 1, (step, step, 3, 3)) / (2 * 255 * step * step)  # red minus the others
+    core = keras.Input((side, side, 3))
+    x = keras.layers.Conv2D(3, step, step, activation="relu", name="finds_colours")(core)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    dense = keras.layers.Dense(3, activation="softmax" if end in ("dense", "nested") else None, name="weighs_colours")
+    x = dense(x)
+    if end == "activation":
+        x = keras.layers.Activation("softmax")(x)
+    if end == "softmax":
+        x = keras.layers.Softmax()(x)
+    model = keras.Model(core, x, name="core")
+    model.get_layer("finds_colours").set_weights([kernel.astype(np.float32), np.zeros(3, np.float32)])
+    dense.set_weights([20 * np.eye(3, dtype=np.float32) - 5, np.array([0.0, 0.1, 0.2], np.float32)])
+    if end == "nested":
+        pixels = keras.Input((side, side, 3))
+        model = keras.Model(pixels, model(keras.layers.Rescaling(1.0)(pixels)))
+    card = ModelCard("colours", CHANNELS, InputSpec(side, side, "rgb", resize))  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.keras"
+        model.save(plain)
+        write_keras(plain, card, path)
+    return path

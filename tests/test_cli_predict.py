@@ -186,3 +186,30 @@ def test_an_image_instead_of_a_command_gets_the_right_hint(cnncli, folder) -> No
     run = cnncli("red.png")
     assert run.code == 2
     assert "Did you mean 'cnncli predict red.png'?" in run.err
+
+
+def test_predict_explain_draws_the_classes_of_each_photo_and_changes_no_score(cnncli, folder, flat_tflite) -> None:
+    plain = cnncli("predict", "red.png", "green.jpg", "--model", flat_tflite, "--format", "csv")
+    run = cnncli("predict", "red.png", "green.jpg", "--model", flat_tflite, "--format", "csv", "--explain", "why")
+    assert run.code == 0 and run.out == plain.out and "covering parts of the photo" in run.err
+    assert sorted(path.name for path in Path("why").iterdir()) == ["green-occlusion.png", "red-occlusion.png"]
+    few = cnncli("predict", "red.png", "--model", flat_tflite, "--min-confidence", "1", "--explain", "none")
+    assert few.code == 0 and list(Path("none").iterdir()) == []  # no class, nothing to explain
+
+
+def test_predict_explain_looks_into_a_network_that_keras_loads(cnncli, folder, tmp_path_factory) -> None:
+    from models_for_tests import colour_detector
+
+    model = colour_detector(tmp_path_factory.mktemp("models") / "colours.keras")
+    run = cnncli("predict", "red.png", "broken.jpg", "--model", model, "--top", "1", "--explain", "why")
+    assert run.code == 3 and [path.name for path in Path("why").iterdir()] == ["red-gradcam.png"]
+    with Image.open("why/red-gradcam.png") as picture:
+        assert 2 * 420 < picture.width < 3 * 420  # the photo and one class
+
+
+def test_predict_explain_and_annotate_share_one_folder(cnncli, folder, flat_tflite) -> None:
+    args = ("predict", "red.png", "--model", flat_tflite, "--annotate", "out", "--explain")
+    assert cnncli(*args, "out").code == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["red-labels.png", "red-occlusion.png"]
+    assert cnncli(*args, "elsewhere").code == 2
+    assert cnncli("predict", ".", "--model", flat_tflite, "--explain", ".").code == 2  # its photos are the input

@@ -53,6 +53,8 @@ def imported(*args: str | Path) -> tuple[int, set[str]]:
         ["filter", "--matrix", "course:x7", "--kernel", "cross", "--steps", "--expect", "3 4 2"],
         ["filter", "--matrix", "course:pool4", "--pool", "avg:2"],
         ["visualize", "--help"],
+        ["visualize", "gradcam", "--help"],
+        ["visualize", "kernels", "--help"],
         ["visualize", "pixels", "--help"],
         ["visualize", "architecture", "lenett"],
         ["data", "--help"],
@@ -74,6 +76,15 @@ def test_predict_with_a_compiled_model_imports_neither_tensorflow_nor_keras_nor_
     Image.new("RGB", (40, 30), (250, 0, 0)).save(image)
     assert imported("predict", image, "--model", flat_model)[0] == 0  # compiles
     assert imported("predict", image, "--model", flat_model) == (0, {"numpy", "PIL", "ai_edge_litert"})
+
+
+def test_predict_explains_a_compiled_model_without_tensorflow(flat_tflite, tmp_path) -> None:
+    image = tmp_path / "red.png"
+    Image.new("RGB", (40, 30), (250, 0, 0)).save(image)
+    code, modules = imported("predict", image, "--model", flat_tflite, "--explain", tmp_path / "why")
+    assert code == 0 and not {"tensorflow", "keras", "matplotlib"} & modules
+    code, modules = imported("visualize", "gradcam", flat_tflite, image, "--no-check", "-o", tmp_path / "why.png")
+    assert code == 0 and not {"tensorflow", "keras", "matplotlib"} & modules
 
 
 @pytest.mark.parametrize("args", [["show", "--no-sheet"], ["check"], ["split", "-o", "split.csv", "--test", "0"]])

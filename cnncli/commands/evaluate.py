@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cnncli.evaluation.comparison import Comparison
     from cnncli.evaluation.evaluation import Answer, Evaluation
     from cnncli.evaluation.gates import Gate
+    from cnncli.evaluation.mistake_maps import MistakeMaps
     from cnncli.evaluation.run import Question, Task
     from cnncli.inference.models import ReadyModel
     from cnncli.runs import Run
@@ -72,6 +73,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 @click.option(
     "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write everything as one page, FILE.html."
 )
+@click.option("--explain", is_flag=True, help="In the report: where the model looked when it was surely wrong.")
 @click.option(
     "--predictions", type=click.Path(path_type=Path), metavar="FILE", help="Write every answer to FILE.csv or .jsonl."
 )
@@ -97,6 +99,7 @@ def evaluate(
     allow_missing: bool,
     form: str,
     report: Path | None,
+    explain: bool,
     predictions: Path | None,
     confusion: Path | None,
     min_accuracy: float | None,
@@ -112,6 +115,7 @@ def evaluate(
     Example:
       cnncli evaluate runs/photos photos/
       cnncli evaluate runs/photos photos/ --report report.html --min-accuracy 0.9
+      cnncli evaluate runs/photos photos/ --report report.html --explain
       cnncli evaluate runs/a runs/b photos/ --split test
       cnncli evaluate mobilenet my-imagenet-folders/ --only-present --top 5
     """
@@ -122,6 +126,8 @@ def evaluate(
     *models, data = models_and_data
     outputs = {"--report": report, "--predictions": predictions, "--confusion": confusion}
     _check(models, data, request, outputs)
+    if explain and report is None:
+        raise click.UsageError("--explain puts heat maps into the report: give --report FILE.html")
     if min_accuracy is not None:
         gates = (Gate("accuracy", min_accuracy), *gates)
     question = Question(split, top, only_present, allow_missing, request.workers or usable_cores())
@@ -137,7 +143,9 @@ def evaluate(
     if not all(found.images for found in evaluations):
         console.error("none of the images could be read, so there is nothing to measure")
         return ExitCode.FAILED
-    _write_files(evaluations, comparisons, [run for _, run in asked], report, confusion)
+    runs = [run for _, run in asked]
+    maps = _mistake_maps(evaluations, [replace(request, model=model) for model in models]) if explain else {}
+    _write_files(evaluations, comparisons, runs, report, confusion, maps)
     return _verdict(evaluations, gates)
 
 
@@ -326,6 +334,7 @@ def _write_files(
     runs: Sequence[Run | None],
     report: Path | None,
     confusion: Path | None,
+    maps: Mapping[str, MistakeMaps],
 ) -> None:
     """Writes the page and the matrix that were asked for."""
     if confusion is not None:
@@ -343,8 +352,22 @@ def _write_files(
             for found, run in zip(evaluations, runs, strict=True)
             if run and run.history.exists()
         }
-        page.write(report, evaluations, comparisons, histories, made=made)
+        page.write(report, evaluations, comparisons, histories, made=made, maps=maps)
         console.note(f"{report}: written")
+
+
+def _mistake_maps(evaluations: Sequence[Evaluation], requests: Sequence[ModelRequest]) -> dict[str, MistakeMaps]:
+    """Heat maps of the mistakes that the report shows, by model."""
+    from cnncli.evaluation.mistake_maps import mistake_maps
+    from cnncli.inference.saliency import open_explainer
+
+    maps = {}
+    for found, request in zip(evaluations, requests, strict=True):
+        if found.mistakes:
+            explainer = open_explainer(request, None, None, notify=console.note, progress=lambda done, total: None)
+            with console.progress("heat maps", unit="images") as progress:
+                maps[found.model] = mistake_maps(found, explainer, progress)
+    return maps
 
 
 def _verdict(evaluations: Sequence[Evaluation], gates: Sequence[Gate]) -> ExitCode:

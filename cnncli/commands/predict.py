@@ -37,6 +37,12 @@ FORMATS = ("table", "json", "jsonl", "csv")
 @click.option(
     "--annotate", type=click.Path(path_type=Path), metavar="DIR", help="Write each photo with its labels to DIR."
 )
+@click.option(
+    "--explain",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a picture of where the network looks in each photo to DIR (see 'cnncli visualize gradcam').",
+)
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Read folders inside folders.")
 @click.option("--max-pixels", type=click.IntRange(1), metavar="N", help="Refuse larger images.  [default: 178956970]")
 @common_options
@@ -47,6 +53,7 @@ def predict(
     min_confidence: float,
     form: str,
     annotate: Path | None,
+    explain: Path | None,
     recursive: bool,
     max_pixels: int | None,
 ) -> ExitCode:
@@ -61,6 +68,7 @@ def predict(
       cnncli predict photo.jpg
       cnncli predict holiday/ --model mobilenet --format csv > labels.csv
       cnncli predict *.jpg --top 1 --annotate labelled/
+      cnncli predict cat.jpg --model mobilenet --explain why/
       curl -s https://example.org/cat.jpg | cnncli predict -
     """
     from cnncli import sources
@@ -68,13 +76,14 @@ def predict(
     from cnncli.inference import models, pipeline
     from cnncli.inference.request import usable_cores
 
-    names = None if annotate is None else _names(annotate, images, recursive)
+    outputs = _outputs(annotate, explain, images, recursive)
     with console.progress("weights", unit="bytes") as downloaded:
         model = models.open_model(request, notify=console.note, progress=downloaded)
     limit = max_pixels or MAX_PIXELS
+    written = annotate or explain
     results = pipeline.predict(
         model,
-        sources.find(images, recursive=recursive, offline=request.offline, notify=console.note, results=annotate),
+        sources.find(images, recursive=recursive, offline=request.offline, notify=console.note, results=written),
         top=top,
         min_confidence=min_confidence,
         max_pixels=limit,
@@ -82,11 +91,12 @@ def predict(
         single=sources.is_one(images),
     )
     good = bad = 0
-    count = functools.partial(sources.count, images, recursive=recursive, results=annotate)
+    after = _afterwards(outputs, request, limit)
+    count = functools.partial(sources.count, images, recursive=recursive, results=written)
     with console.progress("images", unit="images", count=count) as seen, _writer(form) as write:
         for result in results:
             write(result)
-            failed = not (_report(result) and (names is None or _annotate(result, names, limit)))
+            failed = not _report(result) or bool([step for step in after if not step(result)])
             good, bad = good + (not failed), bad + failed
             seen(good + bad)
     if good and bad:
@@ -121,20 +131,66 @@ def _annotate(result: Result, names: Names, max_pixels: int) -> bool:
     return True
 
 
-def _names(folder: Path, images: tuple[str, ...], recursive: bool) -> Names:
-    """Names for annotated pictures; makes their folder now, so that a bad one stops the run before it begins."""
+def _outputs(annotate: Path | None, explain: Path | None, images: tuple[str, ...], recursive: bool) -> dict[str, Names]:
+    """Names for the pictures of each option; makes their folder now, so that a bad one stops the run at once."""
+    given = {"--annotate": annotate, "--explain": explain}
+    found = {option: _names(option, folder, images, recursive) for option, folder in given.items() if folder}
+    if annotate and explain:
+        if not annotate.samefile(explain):
+            raise click.UsageError("--annotate and --explain: give both the same folder")
+        found["--explain"] = found["--annotate"]  # one folder, so that no name is given twice
+    return found
+
+
+def _names(option: str, folder: Path, images: tuple[str, ...], recursive: bool) -> Names:
     from cnncli import sources
     from cnncli.outputs import Names
 
     try:
         if any(Path(image).is_dir() and folder.is_dir() and folder.samefile(image) for image in images):
             raise click.UsageError(
-                f"--annotate {folder}: its photos are the input; give the copies a folder of their own"
+                f"{option} {folder}: its photos are the input; give the copies a folder of their own"
             )
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise click.UsageError(f"--annotate {folder}: cannot be used as a folder ({problem.strerror})") from None
+        raise click.UsageError(f"{option} {folder}: cannot be used as a folder ({problem.strerror})") from None
     return Names(folder, sources.names_in(folder, images, recursive=recursive))
+
+
+def _afterwards(outputs: dict[str, Names], request: ModelRequest, max_pixels: int) -> list[Callable[[Result], bool]]:
+    """What is done with each image that could be read, beyond naming it; each says whether it could be done."""
+    steps: list[Callable[[Result], bool]] = []
+    if "--annotate" in outputs:
+        steps.append(functools.partial(_annotate, names=outputs["--annotate"], max_pixels=max_pixels))
+    if "--explain" in outputs:
+        steps.append(_explaining(outputs["--explain"], request, max_pixels))
+    return steps
+
+
+def _explaining(names: Names, request: ModelRequest, max_pixels: int) -> Callable[[Result], bool]:
+    """Opens the network a second time, to look into it, and gives what draws a result's classes over its photo."""
+    from cnncli.explained import explained
+    from cnncli.inference import saliency
+    from cnncli.outputs import save
+
+    explainer = saliency.open_explainer(request, None, None, notify=console.note, progress=lambda done, total: None)
+
+    def draw(result: Result) -> bool:
+        indices = tuple(answer.index for answer in result.predictions)
+        if not indices:  # nothing reaches --min-confidence
+            return True
+        question = saliency.Question(indices, check=False, max_pixels=max_pixels)
+        try:
+            found = saliency.explain(explainer, result.source, question, lambda done, total: None)
+            path = names.path_for(result.source, explainer.method, ".png")
+            save(explained(found), path)
+        except CnncliError as problem:
+            console.error(f"{printable(result.source.name)}: no explanation: {problem}")
+            return False
+        console.note(f"{printable(result.source.name)} -> {printable(str(path))}")
+        return True
+
+    return draw
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from cnncli.evaluation import report_comparison, report_model
 from cnncli.evaluation.comparison import Comparison
 from cnncli.evaluation.evaluation import Evaluation
 from cnncli.evaluation.markup import Markup, element, joined
+from cnncli.evaluation.mistake_maps import MistakeMaps
 from cnncli.history import EpochRow
 from cnncli.outputs import saving
 
@@ -22,13 +23,15 @@ def write(
     histories: Mapping[str, Sequence[EpochRow]],
     *,
     made: str,
+    maps: Mapping[str, MistakeMaps] | None = None,
 ) -> None:
     """Writes the report of at least one evaluation, atomically; the same input gives the same bytes.
 
     `histories` has the training of those models, by name, that are a run; `made` says at the end of the page how it
-    came about. Raises CnncliError where the file cannot be written.
+    came about; `maps` has heat maps of the mistakes, by model, where they were asked for. Raises CnncliError where the
+    file cannot be written.
     """
-    content = page(evaluations, comparisons, histories, made=made).encode()
+    content = page(evaluations, comparisons, histories, made=made, maps=maps).encode()
     with saving(path) as file:
         file.write(content)
 
@@ -39,10 +42,13 @@ def page(
     histories: Mapping[str, Sequence[EpochRow]],
     *,
     made: str,
+    maps: Mapping[str, MistakeMaps] | None = None,
 ) -> str:
     """The report as HTML."""
     sections = [
-        report_model.section(evaluation, histories.get(evaluation.model, ()), number)
+        report_model.section(
+            evaluation, histories.get(evaluation.model, ()), number, (maps or {}).get(evaluation.model, {})
+        )
         for number, evaluation in enumerate(evaluations, 1)
     ]
     compared = [report_comparison.section(evaluations, comparisons)] if len(evaluations) > 1 else []

@@ -11,6 +11,7 @@ from cnncli.errors import ImageError
 from cnncli.evaluation.comparison import Comparison, Difference
 from cnncli.evaluation.evaluation import Answer, Evaluation
 from cnncli.evaluation.markup import Markup, class_name, element, joined
+from cnncli.evaluation.mistake_maps import MistakeMap, MistakeMaps
 from cnncli.evaluation.report_matrix import data_uri
 
 _THUMBNAIL_PX = 224  # the longer side: sharp on a telephone, where it takes half as many
@@ -19,9 +20,12 @@ _TOP = 3  # predictions of a mistake
 _MOST_DIFFERENCES = 24
 
 
-def mistakes(evaluation: Evaluation) -> Markup:
-    """A card for each of the most confident mistakes: the image, what it is, and the best predictions."""
-    return _gallery([_mistake(answer, evaluation.classes) for answer in evaluation.mistakes])
+def mistakes(evaluation: Evaluation, maps: MistakeMaps) -> Markup:
+    """A card for each of the most confident mistakes: the image, what it is, the best predictions and, where `maps`
+    has them, where the model looked.
+    """
+    cards = (_mistake(answer, evaluation.classes, maps.get(answer.example.name, ())) for answer in evaluation.mistakes)
+    return _gallery(list(cards))
 
 
 def differences(comparison: Comparison) -> Markup:
@@ -43,7 +47,7 @@ def _gallery(cards: Sequence[Markup]) -> Markup:
     return element("ul", *(element("li", card) for card in cards), class_="gallery")
 
 
-def _mistake(answer: Answer, classes: Sequence[ImageClass]) -> Markup:
+def _mistake(answer: Answer, classes: Sequence[ImageClass], maps: Sequence[MistakeMap]) -> Markup:
     truth = classes[answer.truth]
     rank = f"its answer number {answer.truth_rank:,}, with {answer.truth_score:.1%}"
     return element(
@@ -53,9 +57,18 @@ def _mistake(answer: Answer, classes: Sequence[ImageClass]) -> Markup:
             "figcaption",
             _is(truth, rank),
             element("ol", *(_bar(p.image_class, p.score, p.index == answer.truth) for p in answer.predictions[:_TOP])),
+            *([element("div", *map(_map, maps), class_="why")] if maps else []),
             _file(answer.example),
         ),
     )
+
+
+def _map(found: MistakeMap) -> Markup:
+    """A heat map and the class that its hot places speak for."""
+    name, picture = found.image_class.words, found.picture
+    address = data_uri(picture, "JPEG", quality=_QUALITY, subsampling=0)
+    image = element("img", src=address, alt=f"what speaks for {name}", width=picture.width, height=picture.height)
+    return element("div", image, element("small", "speaks for ", element("bdi", name)))
 
 
 def _bar(image_class: ImageClass, score: float, right: bool) -> Markup:

@@ -11,19 +11,20 @@ from cnncli.evaluation import report_charts, report_gallery, report_matrix
 from cnncli.evaluation.evaluation import Evaluation
 from cnncli.evaluation.markup import Markup, class_name, details, element, interval, joined, scrolling, table
 from cnncli.evaluation.metrics import Interval
+from cnncli.evaluation.mistake_maps import MistakeMaps
 from cnncli.history import EpochRow, best_epoch
 
 _MOST_FAILURES = 50  # that are named
 
 
-def section(evaluation: Evaluation, history: Sequence[EpochRow], number: int) -> Markup:
-    """All that is known of a model; `history` is empty unless it is a run."""
+def section(evaluation: Evaluation, history: Sequence[EpochRow], number: int, maps: MistakeMaps) -> Markup:
+    """All that is known of a model; `history` is empty unless it is a run, `maps` unless they were asked for."""
     parts = [
         ("Training", _training(history) if history else None),
         ("Calibration", _calibration(evaluation)),
         ("Confusion matrix", report_matrix.section(evaluation)),
         ("Classes", _classes(evaluation)),
-        ("The most confident mistakes", _mistakes(evaluation)),
+        ("The most confident mistakes", _mistakes(evaluation, maps)),
     ]
     return element(
         "section",
@@ -276,7 +277,7 @@ def _share(value: float, *, known: bool, form: str = ".1%") -> Markup:
     return element("td", format(value, form), class_="n share", data_value=f"{value:.9g}", style=f"--share:{value:.3f}")
 
 
-def _mistakes(evaluation: Evaluation) -> Markup:
+def _mistakes(evaluation: Evaluation, maps: MistakeMaps) -> Markup:
     if not evaluation.mistakes:
         return element("p", "There are none: every image is called right.")
     wrong = evaluation.images - evaluation.num_right
@@ -284,4 +285,6 @@ def _mistakes(evaluation: Evaluation) -> Markup:
         f"Of {wrong:,} images that are called wrong, the {len(evaluation.mistakes):,} of which the model was surest, "
         "with its best answers. Look here for wrong labels, too."
     )
-    return joined([element("p", told, class_="note"), report_gallery.mistakes(evaluation)])
+    if maps:
+        told += " Bright places speak for the class below each heat map; dark, hatched ones the model does not see."
+    return joined([element("p", told, class_="note"), report_gallery.mistakes(evaluation, maps)])

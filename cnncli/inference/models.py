@@ -85,6 +85,23 @@ def _open_backbone_or_bundled(row: Backbone, request: ModelRequest, notify: Noti
     return replace(_open_file(bundled.path(), request, notify), fallback_from=row.name)
 
 
+def open_layers(request: ModelRequest, *, notify: Notify, progress: Progress) -> ReadyModel:
+    """The model of `request` as Keras has it, with its layers. Raises CnncliError, also for a compiled one."""
+    if is_compiled(request):
+        raise ModelError(
+            f"{request.model}: the layers of a .tflite file are fused and cannot be looked into; give the .keras model"
+        )
+    if request.backend == "litert":
+        raise ModelError("--backend litert: LiteRT fuses layers, which cannot be looked into; leave the option out")
+    return open_model(replace(request, backend="tensorflow"), notify=notify, progress=progress)
+
+
+def is_compiled(request: ModelRequest) -> bool:
+    """Whether `request` names a LiteRT file. Raises ModelError if it names nothing."""
+    location = locate(request.model or backbones.DEFAULT)
+    return isinstance(location, Path) and location.suffix == ".tflite" and location != bundled.path()
+
+
 def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progress: Progress) -> ReadyModel:
     if request.weights is not None:
         weights.check_given(request.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,16 @@ from cnncli.learning.backbones import build
 from cnncli.learning.models import load_carded
 
 
+def load(path: Path, row: Backbone | None) -> Any:
+    """The network in a `.keras` file, or with `row` the one whose weights `path` holds. Raises ModelError."""
+    return load_carded(path)[0] if row is None else build(row, path)
+
+
 class KerasEngine:
     """A `.keras` file, or weights of a pretrained network, run by Keras on all cores."""
 
     def __init__(self, path: Path, row: Backbone | None) -> None:
-        self._model = load_carded(path)[0] if row is None else build(row, path)
+        self._model = load(path, row)
 
     def __call__(self, pixels: Pixels) -> Scores:
         """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""

@@ -108,23 +108,30 @@ class Recipe:
         )
 
 
+def untrained(settings: Settings, spec: InputSpec, classes: int) -> Any:
+    """The network that a run from scratch begins with, pixels to logits.
+
+    Its weights are decided by the seed, or are those of the model that the run started from.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    precision = cast(Precision, settings.precision)
+    if settings.backbone is not None:
+        trunk = trunks.trunk(settings.backbone, None, spec, precision=precision)
+        head = trunks.classifier(trunk.outputs[0].shape[-1], classes, dropout=settings.dropout)
+        return trunks.join(trunk, head)
+    layers = layers_of(settings.net or "", classes, settings.dropout)
+    network = build(layers, spec, rescale=settings.rescale, precision=precision)
+    if settings.start_from is not None:
+        start_from(Path(settings.start_from), network)
+    return network
+
+
 class FromScratch:
     """One phase: every weight of a network of layers, or of a backbone, from random ones."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        settings, data = recipe.settings, recipe.data
-        keras.utils.set_random_seed(settings.seed)
-        precision = cast(Precision, settings.precision)
-        if settings.backbone is not None:
-            trunk = trunks.trunk(settings.backbone, None, data.spec, precision=precision)
-            head = trunks.classifier(trunk.outputs[0].shape[-1], len(data.classes), dropout=settings.dropout)
-            self._model = trunks.join(trunk, head)
-        else:
-            layers = layers_of(settings.net or "", len(data.classes), settings.dropout)
-            self._model = build(layers, data.spec, rescale=settings.rescale, precision=precision)
-        if settings.start_from is not None:
-            start_from(Path(settings.start_from), self._model)
+        self._model = untrained(recipe.settings, recipe.data.spec, len(recipe.data.classes))
         self.complete = float32_twin(self._model)
         self._stages = self._sizes()
 

@@ -12,6 +12,9 @@ _HERE = "cnncli.commands.visualize"
 # name -> (module:attribute, one line for --help)
 WHATS: dict[str, tuple[str, str]] = {
     "pixels": (f"{_HERE}.pixels:pixels", "Show an image as the numbers that a computer sees."),
+    "kernels": (f"{_HERE}.kernels:kernels", "Draw the kernels that layers learned, before and after training."),
+    "features": (f"{_HERE}.features:features", "Draw what the layers of a network answer to a photo."),
+    "gradcam": (f"{_HERE}.gradcam:gradcam", "Draw which places of a photo speak for a class."),
     "augment": (f"{_HERE}.augment:augment", "Draw what training sees of an image under augmentation."),
     "dataset": (f"{_HERE}.dataset:dataset", "Draw a contact sheet of a data set by class."),
     "curves": (f"{_HERE}.curves:curves", "Draw loss and accuracy of training runs over their epochs."),

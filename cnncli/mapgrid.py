@@ -1,0 +1,56 @@
+"""Where the cells of a coarse map lie in a network's input, and the map at any place of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cnncli.view import Box, Size
+
+Float = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MapGrid:
+    """The middles of a map's cells in pixels of the input: of the first cell, and from one to the next; x, then y."""
+
+    first: tuple[float, float]
+    step: tuple[float, float]
+
+    def middle(self, row: int, column: int) -> tuple[float, float]:
+        """The place (x, y) that a cell stands for."""
+        return self.first[0] + column * self.step[0], self.first[1] + row * self.step[1]
+
+    def sampled(self, values: Float, box: Box, size: Size) -> Float:
+        """The map `(rows, columns)` over a box of the input, at `size` (width, height): an array `(height, width)`.
+
+        Values change evenly from middle to middle, and not at all beyond the outermost ones.
+        """
+        left, top, right, bottom = (  # in cells, the first of which reaches from 0 to 1
+            (at - first) / step + 0.5 for at, first, step in zip(box, self.first * 2, self.step * 2, strict=True)
+        )
+        rows, columns = values.shape
+        around = [
+            (max(0, int(np.ceil(-low))), max(0, int(np.ceil(high - count))))
+            for low, high, count in ((top, bottom, rows), (left, right, columns))
+        ]
+        padded = Image.fromarray(np.pad(values, around, mode="edge").astype(np.float32))
+        down, across = around[0][0], around[1][0]
+        # rounding may put an edge a hair outside, which Pillow refuses
+        inside = (
+            max(left + across, 0.0),
+            max(top + down, 0.0),
+            min(right + across, float(padded.width)),
+            min(bottom + down, float(padded.height)),
+        )
+        return np.asarray(padded.resize(size, Image.Resampling.BILINEAR, box=inside))
+
+
+def even_grid(rows: int, columns: int, size: Size) -> MapGrid:
+    """The cells of a map that divide an input `(width, height)` evenly."""
+    step = size[0] / columns, size[1] / rows
+    return MapGrid((step[0] / 2, step[1] / 2), step)
