@@ -53,7 +53,7 @@ class ImageClass(NamedTuple):
     @property
     def words(self) -> str:
         """The label as people write it: `Egyptian cat` for `Egyptian_cat`."""
-        return self.label.replace("_", " ")
+        return self.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +206,11 @@ BACKBONES: dict[str, Backbone] = {
 
 DEFAULT = "resnet50"
 BUNDLED = "tiny200"  # comes with cnncli: see cnncli.bundled
+
+
+def is_bundled(name: str) -> bool:
+    """Whether `name` means the bundled model, in any spelling."""
+    return _spelling(name) == _spelling(BUNDLED)
 
 
 def names() -> list[str]:

@@ -64,7 +64,7 @@ def _class_panel(photo: Image.Image, seen: View, heat_map: HeatMap, explanation:
     prediction, limit = heat_map.prediction, float(heat_map.values.max())
     peak = None if heat_map.peak is None else _scaled(heat_map.peak, explanation.view, seen)
     picture = overlay(photo, heat_map.values, explanation.grid, seen, max(limit, 0.0), peak)
-    heading = f"{printable(prediction.image_class.label.replace('_', ' '))}  {_percent(prediction.score)}"
+    heading = f"{printable(prediction.image_class.words)}  {_percent(prediction.score)}"
     lines: tuple[str, ...] = ("No place speaks for this class.",)
     if heat_map.peak is not None:
         lines = () if heat_map.faithfulness is None else faithful_words(heat_map.faithfulness)

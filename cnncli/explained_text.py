@@ -22,7 +22,7 @@ def lines(explanation: Explanation) -> Iterator[str]:
     for found in explanation.heat_maps:
         prediction = found.prediction
         place = "no place speaks for it" if found.peak is None else "hottest at x {}, y {}".format(*found.peak)
-        yield f"  {prediction.score:6.1%}  {printable(prediction.image_class.label.replace('_', ' '))}, {place}"
+        yield f"  {prediction.score:6.1%}  {printable(prediction.image_class.words)}, {place}"
         if found.faithfulness is not None:
             yield f"          {_checked(found.faithfulness)}"
 

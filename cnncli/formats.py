@@ -206,9 +206,11 @@ def card_text(
         f"{printable(name) + ':':20} {printable(str(value))}" for name, value in facts.items() if value is not None
     ]
     lines += [f"{'note:':20} {printable(note)}" for note in card.notes]
+    if card.training:
+        lines.append("how it was made, as its card says:")
     for what, text in card.training.items():
         first, *further = map(printable, text.splitlines() or [""])
-        lines += [f"{printable(what) + ':':20} {first}", *(f"{'':20} {line}" for line in further)]
+        lines += [f"  {printable(what) + ':':18} {first}", *(f"{'':20} {line}" for line in further)]
     shown = card.classes[:most_classes]
     classes = [f"  {number:>4}  {_class_text(of_image)}" for number, of_image in enumerate(shown)]
     if more := len(card.classes) - len(shown):

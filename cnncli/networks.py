@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 from cnncli import backbones
 from cnncli.backbones import BACKBONES
 from cnncli.errors import GrammarError
-from cnncli.grammar import parse, parse_table_token
+from cnncli.grammar import parse, parse_table_token, token
 from cnncli.layers import Layer, Shape, Sizes
 
 
@@ -24,6 +24,13 @@ class Node:
     layer: Layer
     inputs: tuple[int, ...] = ()  # earlier nodes, by their index
     shares: bool = False  # it is an earlier layer used again, and brings no parameters of its own
+    number: int | None = None  # from 1, of the layer as it was written; None: its place among the nodes
+    block: str = ""  # the token of the block that it is a part of, if it is
+
+    def place(self, index: int) -> str:
+        """What messages call it, `index` being its own: `layer 3, pool`, or `layer 3, res:16, its conv2`."""
+        number = index if self.number is None else self.number
+        return f"layer {number}, {self.block}, its {self.name}" if self.block else f"layer {number}, {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def _input(shape: Shape) -> Layer:
     return Layer("input", target=shape)
 
 
-_Placed = tuple[Layer, tuple[int, ...]]  # a layer and the indices of the nodes that it takes
+_Placed = tuple[Layer, tuple[int, ...]]  # a layer, and the indices of the nodes that it takes
 
 
 def stack(name: str, shape: Shape, layers: Sequence[Layer]) -> Network:
@@ -73,19 +80,23 @@ def stack(name: str, shape: Shape, layers: Sequence[Layer]) -> Network:
 
     Layers are named after their kind and counted: conv1, pool1, conv2.
     """
-    placed: list[_Placed] = []
-    channels = shape[-1]
-    for layer in layers:
-        before = len(placed)  # the index of the last node so far: the input is node 0
-        placed += _residual(layer, channels, before) if layer.kind == "res" else [(layer, (before,))]
-        channels = _channels(layer, channels)
-    totals, seen = Counter(layer.kind for layer, _ in placed), Counter[str]()
     nodes = [Node("input", _input(shape))]
-    for layer, inputs in placed:
-        seen[layer.kind] += 1
-        number = "" if totals[layer.kind] == 1 else seen[layer.kind]
-        nodes.append(Node(f"{layer.kind}{number}", layer, inputs))
-    return Network(name, tuple(nodes))
+    channels = shape[-1]
+    for number, layer in enumerate(layers, 1):
+        before, is_block = len(nodes) - 1, layer.kind == "res"
+        block = token(layer) if is_block else ""
+        placed = _residual(layer, channels, before) if is_block else [(layer, (before,))]
+        nodes += [Node("", part, inputs, number=number, block=block) for part, inputs in placed]
+        channels = _channels(layer, channels)
+    return Network(name, tuple(_named(nodes)))
+
+
+def _named(nodes: Sequence[Node]) -> Iterator[Node]:
+    totals, seen = Counter(node.layer.kind for node in nodes), Counter[str]()
+    for node in nodes:
+        kind = node.layer.kind
+        seen[kind] += 1
+        yield replace(node, name=kind if totals[kind] == 1 else f"{kind}{seen[kind]}")
 
 
 def _residual(block: Layer, channels: int, before: int) -> list[_Placed]:
@@ -217,9 +228,9 @@ def from_table(name: str, table: str) -> Network:
     nodes: list[Node] = []
     places: dict[str, int] = {}
     for index, line in enumerate(table.splitlines()):
-        node_name, token, *inputs = line.split("\t")
+        node_name, text, *inputs = line.split("\t")
         before = tuple(places[name] for name in inputs[0].split(",")) if inputs else (index - 1,)
-        nodes.append(Node(node_name, parse_table_token(token), before if index else ()))
+        nodes.append(Node(node_name, parse_table_token(text), before if index else ()))
         places[node_name] = index
     return Network(name, tuple(nodes))
 

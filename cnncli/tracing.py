@@ -95,10 +95,10 @@ def trace(network: Network) -> Trace:
             found = measure(node.layer, *shapes)
         except ShapeError as problem:
             taken = " and ".join(map(joined, shapes))
-            raise ShapeError(f"layer {position}, {node.name} ({token(node.layer)}), of {taken}: {problem}") from None
+            raise ShapeError(f"{node.place(position)} ({token(node.layer)}), of {taken}: {problem}") from None
         field = _field(node.layer, found, [row.field for row in before], shapes)
         if field.jump and max(max(jump.as_integer_ratio()) for jump in field.jump) > MAX_VALUES:
-            raise ShapeError(f"layer {position}, {node.name}: the strides up to here multiply to more than 10^100")
+            raise ShapeError(f"{node.place(position)}: the strides up to here multiply to more than 10^100")
         rows.append(Row(node, shapes, found, field))
     return Trace(network, tuple(rows))
 

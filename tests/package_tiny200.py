@@ -39,7 +39,7 @@ from cnncli.text import duration
 Floats = npt.NDArray[np.float64]
 
 LICENCE = "weights: research and teaching, not commercial, as the images that they were learned from; code: Apache-2.0"
-DESCRIPTION = "a residual network that cnncli itself trained on Tiny ImageNet, from random weights, on two CPU cores"
+DESCRIPTION = "a residual network that cnncli itself trained on Tiny ImageNet, from random weights"
 NOTES = (
     "Classes: 200 of ImageNet's 1000: animals, things, food, a few scenes. Whatever a photo shows, the answer is one "
     "of them; a low score is how an unknown subject looks.",
@@ -120,12 +120,12 @@ def training(run: Run, temperature: float) -> dict[str, str]:
     command = [Path(word).name if "/" in word else word for word in record["command"]]
     command[command.index("-o") + 1] = f"runs/{BUNDLED}"
     command[command.index("train", 2)] = "tiny-imagenet-200/train"
-    counts = record["images"]
+    counts, threads = record["images"], record["threads"]
     return {
         "command": " ".join(command),
         "seed": str(record["settings"]["seed"]),
         "images": f"{counts['train']:,} to learn from, {counts['val']:,} of the same folder held out",
-        "time": f"{duration(record['seconds'])} on two shared x86-64 cores without a GPU",
+        "time": f"{duration(record['seconds'])} on {threads['parts'] * threads['each']} processor cores",
         "temperature": f"{temperature:g}, fitted on the held-out images",
         "log": log(run),
     }
@@ -151,7 +151,7 @@ def with_figures(card: ModelCard, found: Evaluation) -> ModelCard:
         f"{high3:.4f}); expected calibration error {found.calibration_error:.4f}."
     )
     metrics = {"top1": found.accuracy, "top3": found.top_k(3), "ece": found.calibration_error}
-    return replace(card, metrics={**card.metrics, **metrics}, notes=(figures, *card.notes))
+    return replace(card, metrics=metrics, notes=(figures, *card.notes))
 
 
 def main() -> None:
@@ -172,6 +172,7 @@ def main() -> None:
         mirrored=True,
         training=training(run, temperature),
         notes=NOTES,
+        metrics={},
         sha256=None,
     )
     flatbuffer = compile_network(network, card.input, half=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from photos_for_tests import column, write_photos
 from PIL import Image
 
 from cnncli import bundled
@@ -50,6 +52,7 @@ def test_card_says_what_the_model_is_how_it_was_made_and_how_good_it_is() -> Non
     assert {"seed", "images", "time", "log", "temperature"} <= card.training.keys()
     assert card.training["log"].splitlines()[0].startswith("epoch loss accuracy")
     assert not re.search(r"/(tmp|home|work|root)\b", json.dumps(card.to_json()))  # paths of a machine
+    assert card.metrics["top1"] >= 0.54 and card.metrics["top3"] >= 0.72 and card.metrics["ece"] < 0.05
     text = " ".join(card.notes)
     assert f"top-1 {card.metrics['top1']:.4f} (95 % interval" in text and "Bad at:" in text
 
@@ -152,6 +155,63 @@ def test_export_to_keras_carries_the_card(cnncli, tmp_path) -> None:
     assert card.mirrored and card.training["seed"] == "0"
 
 
+def test_heat_maps_have_the_scores_of_predict(cnncli, tmp_path) -> None:
+    said = cnncli("predict", PHOTOS / "cat.jpg", "--model", "tiny200", "--format", "json")
+    drawn = cnncli(
+        "visualize",
+        "gradcam",
+        "tiny200",
+        PHOTOS / "cat.jpg",
+        "--format",
+        "json",
+        "--no-check",
+        "-o",
+        tmp_path / "w.png",
+    )
+    assert drawn.code == 0, drawn.err
+    expected = {p["label"]: p["score"] for p in json.loads(said.out)[0]["predictions"]}
+    found = {c["label"]: c["score"] for c in json.loads(drawn.out)[0]["classes"]}
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_evaluate_scores_a_folder_with_the_answers_of_predict(cnncli, tmp_path) -> None:
+    for name, photo in (("n02124075", "cat.jpg"), ("n07920052", "coffee.jpg")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / photo).write_bytes((PHOTOS / photo).read_bytes())
+    run = cnncli("evaluate", "tiny200", tmp_path, "--format", "json", "--predictions", tmp_path / "p.csv")
+    assert run.code == 0, run.err
+    assert json.loads(run.out)["images"] == 2
+    said = json.loads(cnncli("predict", PHOTOS / "cat.jpg", "--model", "tiny200", "--format", "json").out)[0]
+    with (tmp_path / "p.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["path"].endswith("cat.jpg"))
+    assert row["predicted_label"] == said["predictions"][0]["label"]
+    assert float(row["score"]) == pytest.approx(said["predictions"][0]["score"], abs=1e-5)
+
+
+def test_transfer_learns_on_its_features_without_a_download(cnncli, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("cnncli.inference.models.open_model", lambda *args, **options: None)  # no compiling
+    photos, run = write_photos(tmp_path / "photos", px=40), tmp_path / "run"
+    options = ("--backbone", "Tiny200", "--epochs", "3", "--fine-tune", "1", "--fine-tune-epochs", "1", "--offline")
+    done = cnncli("train", photos, "-o", run, *options)
+    assert done.code == 0, done.err
+    assert column(run, "accuracy")[2] > 0.6  # three colours
+    card = read_card(run / "model.keras")
+    assert card.input == InputSpec(64, 64) and "not commercial" in (card.licence or "") and not card.mirrored
+
+
+def test_a_damaged_file_is_refused_by_name(cnncli, tmp_path, monkeypatch) -> None:
+    damaged = tmp_path / "tiny200.tflite"
+    content = bytearray(bundled.path().read_bytes())
+    content[5000] ^= 1
+    damaged.write_bytes(content)
+    monkeypatch.setattr(bundled, "path", lambda: damaged)
+    for args in (("predict", PHOTOS / "cat.jpg"), ("visualize", "kernels")):
+        command = (*args, "--model", "tiny200") if args[0] == "predict" else (*args, "tiny200")
+        run = cnncli(*command)
+        assert run.code == 1 and "the model is damaged" in run.err and run.out == ""
+    assert cnncli("models", "verify", "tiny200").code == 1
+
+
 # Where nothing else is
 
 
@@ -161,6 +221,19 @@ def test_predict_falls_back_on_it_and_says_so(cnncli) -> None:
     assert (run.code, row["model"], row["fallback_from"]) == (0, "tiny200", "resnet50")
     assert "weights of resnet50 are not on this machine" in run.err and "tiny200 answers instead" in run.err
     assert "cnncli models pull resnet50" in run.err
+
+
+@pytest.mark.parametrize("variable", ["KERAS_HOME", "CNNCLI_CACHE"])
+def test_predict_falls_back_where_no_cache_can_be_written(cnncli, monkeypatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "/proc/none")
+    run = cnncli("predict", PHOTOS / "cat.jpg", "--format", "jsonl")
+    assert run.code == 0 and json.loads(run.out)["model"] == "tiny200", run.err
+
+
+def test_an_explanation_after_a_fallback_is_of_the_model_that_answered(cnncli, tmp_path) -> None:
+    run = cnncli("predict", PHOTOS / "cat.jpg", "--offline", "--explain", tmp_path / "why", "--top", "1")
+    assert run.code == 0, run.err
+    assert run.err.count("answers instead") == 1 and len(list((tmp_path / "why").glob("*.png"))) == 1
 
 
 def test_rows_of_a_model_that_was_asked_for_say_nothing_of_a_fallback(cnncli) -> None:
@@ -203,4 +276,5 @@ def test_its_accuracy_on_images_that_chose_nothing(cnncli, tmp_path) -> None:
     found, card = json.loads(run.out), read_card(bundled.path())
     assert run.code == 0 and found["images"] > 1500
     assert found["accuracy"] == pytest.approx(card.metrics["top1"], abs=0.04)
+    assert found["top_k"]["3"] == pytest.approx(card.metrics["top3"], abs=0.04)
     assert found["ece"] < 0.06

@@ -18,6 +18,7 @@ from official_weights import official_weights
 from photos_for_tests import COLOURS, TINY, column, history, photo, weights, write_photos
 from PIL import Image
 
+from cnncli import bundled
 from cnncli.cli import main
 from cnncli.modelfile import read_card
 
@@ -509,7 +510,9 @@ def test_start_from_leaves_the_last_layer_new_where_the_classes_are_others(train
 def test_start_from_another_network_is_refused_and_leaves_nothing(cnncli, photos, uncompiled, plain: Path) -> None:
     done = cnncli("train", photos, "-o", "run", "--net", "conv:5:3:relu gap", "--start-from", plain)
     assert done.code == 1 and not Path("run").exists()
-    assert "a model of another network: its layer 2 is 'conv' of shapes 3x3x3x4, 4, that of the network to" in done.err
+    assert "a model of another network: its layer 2 is 'conv' (Conv2D of shapes 3x3x3x4, 4), that of the" in done.err
+    done = cnncli("train", photos, "-o", "run", "--net", "conv:4:3:s2:relu gap", "--start-from", plain)
+    assert done.code == 1 and "a model of another network: its layer 2 is 'conv'" in done.err  # another stride
     done = cnncli("train", photos, "-o", "run", *TINY, "--no-rescale", "--start-from", plain)
     assert done.code == 1 and "its layer 1 is 'rescale'" in done.err
 
@@ -576,6 +579,7 @@ def test_wrong_usage_exits_2_names_the_option_and_leaves_nothing(cnncli, photos,
         (["--patience", "2", "--val-split", "0"], "--patience needs validation"),
         (["--backbone", "mobilenet", "--weights", "nowhere.h5"], "nowhere.h5: no such file"),
         (["--start-from", "nowhere"], "nowhere: no such run or model file"),
+        (["--start-from", str(bundled.path())], "this is no .keras file; expected a run"),
         (["--backbone", "mobilenet", "--offline"], "mobilenet"),
         (["--backbone", "mobilenet-0.25", "--image-size", "16", "--from-scratch"], "needs images of 32x32"),
     ],

@@ -451,5 +451,9 @@ def test_res_is_two_convolutions_and_a_shortcut_that_fits() -> None:
 
 
 def test_res_after_flatten_is_refused() -> None:
-    with pytest.raises(ShapeError, match="conv needs a map"):
-        trace(stack("", (8, 8, 1), parse(["flatten res:4"])))
+    with pytest.raises(
+        ShapeError, match=r"layer 2, res:4:s2, its conv1 \(conv:4:3:s2:same:nobias\), of 64: conv needs"
+    ):
+        trace(stack("", (8, 8, 1), parse(["flatten res:4:s2"])))
+    with pytest.raises(ShapeError, match="layer 3, pool "):
+        trace(stack("", (8, 8, 1), parse(["res:4 res:4 pool:40"])))

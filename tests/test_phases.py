@@ -27,7 +27,8 @@ def sizes(epochs: int, height: int, width: int) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "half", "three_quarters", "whole"), [(3, 1, 1, 1), (5, 2, 2, 1), (10, 4, 4, 2), (15, 6, 6, 3)]
+    ("epochs", "half", "three_quarters", "whole"),
+    [(1, 0, 0, 1), (2, 1, 0, 1), (3, 1, 1, 1), (5, 2, 2, 1), (10, 4, 4, 2), (15, 6, 6, 3)],
 )
 def test_progressive_run_is_mostly_one_on_small_images(epochs: int, half: int, three_quarters: int, whole: int) -> None:
     assert sizes(epochs, 64, 48) == [(32, 24)] * half + [(48, 36)] * three_quarters + [None] * whole

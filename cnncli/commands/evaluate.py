@@ -179,13 +179,13 @@ def _check(models: Sequence[str], data: str, request: ModelRequest, outputs: dic
 
 
 def _is_model(data: str) -> bool:
-    """Whether DATA is a model file, a run folder, or the name of a pretrained network that no file has."""
+    """Whether DATA is a model file, a run folder, or a name of a network that no file has."""
     from cnncli import backbones
 
     path = Path(data)
     if path.exists():
         return path.suffix in (".keras", ".tflite") or (path / "model.keras").exists()
-    return backbones.find(data) is not None
+    return backbones.find(data) is not None or backbones.is_bundled(data)
 
 
 def _require_different(models: Sequence[str]) -> None:

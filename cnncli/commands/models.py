@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli import console
-from cnncli.backbones import BUNDLED, NORMALISATIONS, RESIZES, Resize
+from cnncli.backbones import BUNDLED, NORMALISATIONS, RESIZES, Resize, is_bundled
 from cnncli.commands.batch import each
 from cnncli.commands.options import common_options, complete_file, complete_model, complete_network
 from cnncli.errors import ExitCode, outcome
@@ -107,7 +107,7 @@ def pull(names: tuple[str, ...], offline: bool) -> ExitCode:
     from cnncli.inference.models import open_model
 
     def one(name: str) -> None:
-        if name == BUNDLED:
+        if is_bundled(name):
             console.note(f"{BUNDLED}: comes with cnncli, so it is ready")
             return
         row = pretrained(name)
@@ -132,7 +132,7 @@ def path(names: tuple[str, ...]) -> ExitCode:
     from cnncli.inference.locate import pretrained
 
     def one(name: str) -> None:
-        if name == BUNDLED:
+        if is_bundled(name):
             console.write(f"{bundled.path()}\n")
             return
         row = pretrained(name)
@@ -149,7 +149,7 @@ def path(names: tuple[str, ...]) -> ExitCode:
 def verify(names: tuple[str, ...]) -> ExitCode:
     """Read cached weights, compiled networks and model files again and say whether they are whole.
 
-    Without a NAME, everything in the cache is checked.
+    Without a NAME, the model that comes with cnncli and everything in the cache is checked.
 
     \b
     Example:
@@ -163,8 +163,6 @@ def verify(names: tuple[str, ...]) -> ExitCode:
     for check in checks:
         good, bad = good + (check.fault is None), bad + (check.fault is not None)
         _report_check(check)
-    if not good and not bad:
-        console.note("nothing is cached, so there is nothing to check")
     return outcome(good, bad)
 
 

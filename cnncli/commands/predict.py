@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,8 @@ def predict(
     outputs = _outputs(annotate, explain, images, recursive)
     with console.progress("weights", unit="bytes") as downloaded:
         model = models.open_model(request, notify=console.note, progress=downloaded)
+    if model.fallback_from is not None:  # heat maps are of the network that answers
+        request = replace(request, model=model.name)
     limit = max_pixels or MAX_PIXELS
     written = annotate or explain
     results = pipeline.predict(

@@ -83,7 +83,7 @@ class BackboneName(click.ParamType[str]):
         row = backbones.find(value)
         if row is not None:
             return row.name
-        if value == BUNDLED:
+        if backbones.is_bundled(value):
             return BUNDLED
         close = get_close_matches(value.lower(), backbones.names(), n=1)
         guess = f" Did you mean {close[0]}?" if close else ""

@@ -96,7 +96,7 @@ def chosen(dataset: Dataset, split: Split | None, classes: Sequence[str]) -> lis
 
 def _index(dataset: Dataset, name: str) -> int:
     for index, one in enumerate(dataset.classes):
-        if name.casefold() in (one.id.casefold(), one.label.casefold(), one.label.replace("_", " ").casefold()):
+        if name.casefold() in (one.id.casefold(), one.label.casefold(), one.words.casefold()):
             return index
     labels = [one.label for one in dataset.classes]
     close = difflib.get_close_matches(name, labels, n=1)

@@ -77,7 +77,8 @@ def require_some(matches: Sequence[Match], model: Sequence[ImageClass], *, model
 def _nearly(unknown: Sequence[ImageClass], model: Sequence[ImageClass]) -> str:
     """A line that names what is spelled almost as a class of the model, if anything is."""
     spelled = {_spelling(image_class): image_class for image_class in model}
-    pairs = [(one, spelled[_spelling(one)]) for one in unknown if _spelling(one) in spelled]
+    found = [(one, spelled[_spelling(one)]) for one in unknown if _spelling(one) in spelled]
+    pairs = [(one, other) for one, other in found if one.label != other.label]  # else the label is not unique
     shown = ", ".join(f"{_name(one)} for {_name(other)}" for one, other in pairs[:_SHOWN])
     return f"\n  spelled otherwise: {shown}; names must be equal, letter by letter" if pairs else ""
 

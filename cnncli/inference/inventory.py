@@ -82,7 +82,8 @@ def _row_name(entry: Compiled) -> str | None:
 
 
 def verify_everything() -> Iterator[Check]:
-    """Checks all cached weights and compiled networks."""
+    """Checks the bundled model, and all cached weights and compiled networks."""
+    yield _verify_file(BUNDLED, bundled.path())
     for held in holdings():
         yield from _verify_holding(held)
     for entry in other_compiled():

@@ -24,6 +24,8 @@ def locate(name: str) -> Backbone | Path:
         return path / "model.keras"
     if os.path.lexists(path):
         return path
+    if backbones.is_bundled(name):
+        return bundled.path()
     row = backbones.find(name)
     if row is None and (path.suffix in (".keras", ".tflite") or os.sep in name):
         raise ModelError(f"{name}: no such file")

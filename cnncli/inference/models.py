@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import cast
 
 from cnncli import backbones, bundled, hdf5
 from cnncli.backbones import BACKBONES, BUNDLED, Backbone, Resize
-from cnncli.errors import ModelError, WeightsUnavailableError
+from cnncli.errors import CacheError, ModelError, WeightsUnavailableError
 from cnncli.inference import cache, compiled, weights
 from cnncli.inference.engine import Engine, LiteRTEngine, MirroringEngine, litert_available
 from cnncli.inference.locate import backbone_card, locate
@@ -71,11 +72,11 @@ def _open_backbone_or_bundled(row: Backbone, request: ModelRequest, notify: Noti
     """The pretrained network; if nobody asked for it by name and its weights cannot be had, the bundled model."""
     try:
         return _open_backbone(row, request, notify, progress)
-    except WeightsUnavailableError as problem:
-        if request.model is not None:
+    except (WeightsUnavailableError, CacheError) as problem:  # also where there is no place to keep them
+        if request.model is not None or request.weights is not None:
             raise
         why = str(problem).splitlines()[0].rstrip(".")
-        here = [other.name for other in BACKBONES.values() if weights.cached(other)]
+        here = _others_here(row) if isinstance(problem, WeightsUnavailableError) else []
         known = f", or --model {' or '.join(here)}, which is here" if here else ""
         notify(
             f"{why}.\n{BUNDLED} answers instead, the small model that comes with cnncli: it knows 200 of ImageNet's "
@@ -83,6 +84,10 @@ def _open_backbone_or_bundled(row: Backbone, request: ModelRequest, notify: Noti
             f"  For {row.name}, with a network: cnncli models pull {row.name}"
         )
     return replace(_open_file(bundled.path(), request, notify), fallback_from=row.name)
+
+
+def _others_here(row: Backbone) -> list[str]:
+    return [other.name for other in BACKBONES.values() if other is not row and weights.cached(other)]
 
 
 def open_layers(request: ModelRequest, *, notify: Notify, progress: Progress) -> ReadyModel:
@@ -124,7 +129,8 @@ def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progres
 def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
     card = read_card(path)  # refuses a file without a card before anything slow begins
     if path == bundled.path():
-        cache.remembered(path, f"card {card.sha256}", lambda: _whole(path, card))
+        with contextlib.suppress(CacheError):  # it needs no cache
+            cache.remembered(path, f"card {card.sha256}", lambda: _whole(path, card))
         return ReadyModel(BUNDLED, card, path, "tensorflow" if _uses_keras(request) else "litert")
     name = str(path.parent if path.name == "model.keras" and path.parent.name else path)
     if path.suffix == ".tflite":

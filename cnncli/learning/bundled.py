@@ -23,12 +23,14 @@ _Weights = dict[tuple[str, _Part], npt.NDArray[np.float32]]
 def load() -> tuple[Any, ModelCard]:
     """The network, pixels 0..255 of shape `(batch, 64, 64, 3)` to probabilities, and its card. Raises ModelError."""
     card = read_card(bundled.path())
-    check_content(bundled.path(), card)
     return with_probabilities(_logits(card.input, len(card.classes), "float32", _stored_weights())), card
 
 
 def trunk(spec: InputSpec, *, precision: Precision) -> Any:
-    """The network without its classes for images of another size or in grey: pixels to features `(batch, 320)`."""
+    """The network without its classes for images of any size, also in grey: pixels to features `(batch, 320)`.
+
+    Raises ModelError if its file is damaged.
+    """
     logits = _logits(spec, 1, precision, _stored_weights())
     return keras.Model(logits.input, logits.layers[-1].input, name=BUNDLED)
 
@@ -55,7 +57,11 @@ def _logits(spec: InputSpec, classes: int, precision: Precision, weights: _Weigh
 
 
 def _stored_weights() -> _Weights:
-    """The constants of the LiteRT file by layer: kernels `(filters, height, width, inputs)`, biases `(filters,)`."""
+    """The constants of the LiteRT file by layer: kernels `(filters, height, width, inputs)`, biases `(filters,)`.
+
+    Raises ModelError if the file is damaged.
+    """
+    check_content(bundled.path(), read_card(bundled.path()))
     interpreter = _interpreter()(model_path=str(bundled.path()))
     interpreter.allocate_tensors()
     weights: _Weights = {}

@@ -54,13 +54,24 @@ class GradCamExplainer:
         """Probabilities of shape `(classes,)` for each input, in order."""
         left = iter(inputs)
         while batch := list(itertools.islice(left, _BATCH)):
-            yield from self._watched.predict_on_batch(np.stack(batch).astype(np.float32))[2]
+            pixels = np.stack(batch).astype(np.float32)
+            found = self._watched.predict_on_batch(pixels)[2]
+            if self.model.card.mirrored:
+                found = (found + self._watched.predict_on_batch(pixels[:, :, ::-1])[2]) / 2
+            yield from found
 
     def maps(self, pixels: Pixels, indices: Sequence[int], progress: Progress) -> Maps:
         """A map for each class, `(classes, rows, columns)`, not cut at zero: Grad-CAM's own shows what is above it.
 
-        A map's weight is the mean of the class's gradient over it (the paper's equation 1).
+        A map's weight is the mean of the class's gradient over it (the paper's equation 1). For a model that is shown
+        the mirror image too, it is the mean of both, that of the mirror image turned back.
         """
+        found = self._maps(pixels, indices)
+        if self.model.card.mirrored:
+            found = (found + self._maps(pixels[:, ::-1], indices)[:, :, ::-1]) / np.float32(2)
+        return found
+
+    def _maps(self, pixels: Pixels, indices: Sequence[int]) -> Maps:
         batch = tf.repeat(tf.constant(pixels[np.newaxis], tf.float32), len(indices), axis=0)
         with tf.GradientTape() as tape:
             tape.watch(batch)

@@ -51,6 +51,8 @@ def kernels_before(run: Run, names: Sequence[str]) -> tuple[LayerKernels, ...]:
     except (KeyError, TypeError) as problem:
         raise TrainingError(f"{run.record}: it does not say how the run began ({problem})") from problem
     settings = with_net(settings, spec)
+    if settings.start_from is not None:
+        raise TrainingError(f"{run.folder}: it began with the weights of {settings.start_from}")
     if settings.backbone is not None and not settings.from_scratch:
         raise TrainingError(f"{run.folder}: it began with the published weights of {settings.backbone}")
     return _kernels(FlatNetwork(untrained(settings, spec, classes)), names, str(run.folder))

@@ -76,7 +76,7 @@ def measured(layers: Sequence[Layer], spec: InputSpec) -> Trace:
         most = max(row.activation_bytes // 4, row.measure.weights)
         if most > MAX_ARRAY_ELEMENTS:
             raise ShapeError(
-                f"layer {position}, {row.node.name} ({token(row.node.layer)}), needs an array of {most:,} numbers: "
+                f"{row.node.place(position)} ({token(row.node.layer)}), needs an array of {most:,} numbers: "
                 f"at most {MAX_ARRAY_ELEMENTS:,} can be trained"
             )
     return found

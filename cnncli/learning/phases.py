@@ -109,10 +109,7 @@ class Recipe:
 
 
 def untrained(settings: Settings, spec: InputSpec, classes: int) -> Any:
-    """The network that a run from scratch begins with, pixels to logits.
-
-    Its weights are decided by the seed, or are those of the model that the run started from.
-    """
+    """The network of a run from scratch, pixels to logits, with the weights that the seed draws."""
     keras.utils.set_random_seed(settings.seed)
     precision = cast(Precision, settings.precision)
     if settings.backbone is not None:
@@ -120,10 +117,7 @@ def untrained(settings: Settings, spec: InputSpec, classes: int) -> Any:
         head = trunks.classifier(trunk.outputs[0].shape[-1], classes, dropout=settings.dropout)
         return trunks.join(trunk, head)
     layers = layers_of(settings.net or "", classes, settings.dropout)
-    network = build(layers, spec, rescale=settings.rescale, precision=precision)
-    if settings.start_from is not None:
-        start_from(Path(settings.start_from), network)
-    return network
+    return build(layers, spec, rescale=settings.rescale, precision=precision)
 
 
 class FromScratch:
@@ -132,6 +126,8 @@ class FromScratch:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._model = untrained(recipe.settings, recipe.data.spec, len(recipe.data.classes))
+        if recipe.settings.start_from is not None:
+            start_from(Path(recipe.settings.start_from), self._model)
         self.complete = float32_twin(self._model)
         self._stages = self._sizes()
 
@@ -160,7 +156,8 @@ class FromScratch:
 
         def objective(epoch: int) -> Objective:
             middle = (epoch + 0.5) / epochs
-            return next((found for found, until in small if middle < until), whole)
+            is_last = epoch == epochs - 1  # what is validated and kept has seen the whole size
+            return whole if is_last else next((found for found, until in small if middle < until), whole)
 
         return objective
 

@@ -8,23 +8,30 @@ from typing import Any
 
 from cnncli.errors import TrainingError
 from cnncli.learning.models import load_carded
+from cnncli.modelfile import read_card
 from cnncli.runs import Run
 
 
-def start_from(path: Path, network: Any) -> None:
-    """Gives `network`, pixels to logits, the weights of the model of a run or in a `.keras` file.
-
-    The model must have the same layers; only its last one may be for another number of classes, and is then left
-    as it is. Raises TrainingError, and ModelError for a file that is no model.
-    """
+def model_file(path: Path) -> Path:
+    """The model that `--start-from` names: that of a run, or a `.keras` file. Raises TrainingError and ModelError."""
     file = Run(path).model if path.is_dir() else path
-    if not file.is_file():
-        raise TrainingError(f"--start-from {path}: no such run or model file; expected one that 'cnncli train' wrote")
-    trained, _ = load_carded(file)
+    if not file.is_file() or file.suffix != ".keras":
+        what = "no such run or model file" if not file.is_file() else "this is no .keras file"
+        raise TrainingError(f"--start-from {path}: {what}; expected a run of 'cnncli train', or its model.keras")
+    read_card(file)
+    return file
+
+
+def start_from(path: Path, network: Any) -> None:
+    """Gives `network`, pixels to logits, the weights of the model that `path` names.
+
+    The model must have the same layers. Only its last one may be for another number of classes; it then keeps the
+    weights that it has. Raises TrainingError, and ModelError for a file that is no model.
+    """
+    trained, _ = load_carded(model_file(path))
     pairs = list(itertools.zip_longest(_layers(network), _layers(trained)))
     for number, (own, theirs) in enumerate(pairs, 1):
-        same = own is not None and theirs is not None and own.name == theirs.name
-        if not same or (_shapes(own) != _shapes(theirs) and number < len(pairs)):
+        if own is None or theirs is None or _kind(own, number == len(pairs)) != _kind(theirs, number == len(pairs)):
             raise TrainingError(
                 f"--start-from {path}: a model of another network: its layer {number} is {_told(theirs)}, that of the "
                 f"network to train is {_told(own)}; expected the same --net, --color and image size"
@@ -35,7 +42,15 @@ def start_from(path: Path, network: Any) -> None:
 
 
 def _layers(network: Any) -> list[Any]:
-    return [layer for layer in network.layers if layer.weights or layer.name == "rescale"]
+    """Those that compute something: without the input, and the softmax that a saved model ends in."""
+    return [layer for layer in network.layers if layer.name not in ("pixels", "probabilities")]
+
+
+def _kind(layer: Any, is_last: bool) -> tuple[Any, ...]:
+    """What has to agree: the layer's settings and the shapes of its weights; of the last one not the classes."""
+    others = {"dtype", "trainable", *(["units"] if is_last else [])}
+    settings = {key: value for key, value in layer.get_config().items() if key not in others}
+    return type(layer), settings, [shape[:-1] if is_last else shape for shape in _shapes(layer)]
 
 
 def _shapes(layer: Any) -> list[tuple[int, ...]]:
@@ -45,4 +60,5 @@ def _shapes(layer: Any) -> list[tuple[int, ...]]:
 def _told(layer: Any) -> str:
     if layer is None:
         return "missing"
-    return f"{layer.name!r} of shapes {', '.join('x'.join(map(str, shape)) for shape in _shapes(layer)) or 'none'}"
+    shapes = ", ".join("x".join(map(str, shape)) for shape in _shapes(layer))
+    return f"{layer.name!r} ({type(layer).__name__}{f' of shapes {shapes}' if shapes else ''})"

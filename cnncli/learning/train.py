@@ -19,11 +19,13 @@ from cnncli.datasets.pixels import Failure
 from cnncli.errors import DataError, TerminatedError, TrainingError
 from cnncli.history import Watcher
 from cnncli.inference import weights
+from cnncli.inference.locate import describe
 from cnncli.learning.checkpoints import Array, Checkpoint, Checkpoints, assign
 from cnncli.learning.models import save_carded, versions
 from cnncli.learning.networks import float32_twin, measured, with_probabilities
 from cnncli.learning.phases import FromScratch, Recipe, Transfer, layers_of, mixes_images, weights_of, with_net
 from cnncli.learning.prepared import Meter, Prepared, prepare
+from cnncli.learning.starting import model_file
 from cnncli.learning.steps import Evaluation, Threads, threads
 from cnncli.learning.tensorboard import Board
 from cnncli.learning.training import Phase, Places, Progress, Training, evaluate
@@ -97,6 +99,8 @@ class _Session:
         self._stop = interruption.Stop()  # nothing is deferred before training begins
 
     def begin(self) -> Outcome:
+        if self._settings.start_from is not None:
+            model_file(Path(self._settings.start_from))  # refuses before anything slow begins
         prepared = self._prepare(None)
         self._settings = with_network(self._settings, prepared.spec, len(prepared.classes), self._tellers.notify)
         spread = threads_for(self._settings, len(prepared.classes), self._job.cores)
@@ -288,6 +292,7 @@ class _Session:
             name=self._run.folder.resolve().name,
             classes=self._prepared.classes,
             input=self._prepared.spec,
+            licence=_licence(self._settings),
             description=f"trained on {Path(self._job.data).name}",
             data_fingerprint=self._record["data"]["fingerprint"],
             metrics=metrics,
@@ -295,6 +300,13 @@ class _Session:
         )
         with _written(self._run.model):
             save_carded(self._complete, card, self._run.model)
+
+
+def _licence(settings: Settings) -> str | None:
+    """That of the weights that a network began with, if somebody else's come into the model."""
+    if settings.backbone is None or settings.from_scratch:
+        return None
+    return f"the weights of {settings.backbone}: {describe(settings.backbone)[0].licence}"
 
 
 @contextlib.contextmanager

@@ -42,8 +42,9 @@ def trunk(name: str, weights: Path | None, spec: InputSpec, *, precision: Precis
 
     It maps pixels 0..255 of shape `(batch, height, width, channels)` to `(batch, features)`: the mean of each of its
     last feature maps, as `include_top=False, pooling="avg"` in Keras Applications. `weights` is the official file of
-    the whole network; without one they are random. Grey pixels become three equal channels. Raises TrainingError if
-    the input is too small, ModelError if the weights are damaged or another network's.
+    the whole network; without one they are random, but for the bundled model, which has its own. Grey pixels become
+    three equal channels. Raises TrainingError if the input is too small, ModelError if the weights are damaged or
+    another network's.
     """
     module = _module(name)
     smallest = _SMALLEST_PX.get(module, _SMALLEST_PX_OF_OTHERS)

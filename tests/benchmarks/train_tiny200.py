@@ -1,4 +1,6 @@
-"""The bundled model's recipe: `python tests/benchmarks/train_tiny200.py -o runs/tiny200` trains it, for two hours.
+"""The bundled model's recipe: `python tests/benchmarks/train_tiny200.py --data DATA -o runs/tiny200`, for two hours.
+
+DATA is the folder with the unpacked `tiny-imagenet-200`.
 
 `python tests/package_tiny200.py runs/tiny200 tiny-imagenet-200` then makes the model file. A run that was stopped goes
 on with `cnncli train --resume -o runs/tiny200`. `--twice` trains three epochs twice and compares the weights, bit for
@@ -35,6 +37,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.twice == (asked.output is not None):
         parser.error("expected either -o RUN or --twice")
+    if not asked.twice and asked.data is None:
+        parser.error("-o needs --data: the images must still be there to go on with a run, and to package it")
     with data_set("tiny-imagenet-200", asked.data, asked.images) as data:
         if not asked.twice:
             train(data, asked.output)
