@@ -540,6 +540,7 @@ def test_start_from_is_not_needed_to_go_on(train, cnncli, plain: Path, tmp_path)
         (["--fine-tune", "1"], "--fine-tune goes with --backbone"),
         (["--weights", "w.h5"], "--weights goes with --backbone"),
         (["--from-scratch"], "--from-scratch goes with --backbone"),
+        (["--progressive", "--patience", "2"], "--progressive and --patience exclude each other"),
         (["--start-from", "run", "--backbone", "mobilenet"], "--start-from and --backbone exclude each other"),
         (["--backbone", "tiny200", "--from-scratch"], "--from-scratch: tiny200 comes with its weights"),
         (["--backbone", "tiny200", "--weights", "w.h5"], "--weights: tiny200 comes with its weights"),

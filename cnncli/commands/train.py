@@ -284,6 +284,7 @@ def _check(settings: Settings) -> None:
 
 
 _EXCLUSIVE = (
+    ("progressive", "patience"),  # a network that saw small images so far validates badly on whole ones
     ("net", "backbone"),
     ("start_from", "backbone"),
     ("from_scratch", "fine_tune"),
