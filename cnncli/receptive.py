@@ -6,11 +6,12 @@ Windows are followed back from the cell through every path to the input, as Arau
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cnncli.errors import ShapeError
-from cnncli.layers import WINDOWED, Layer, Shape, per_axis
+from cnncli.errors import ModelError, ShapeError
+from cnncli.layers import CONVOLUTIONS, WINDOWED, Layer, Shape, per_axis
 from cnncli.shapes import Placement, Spread
 from cnncli.tracing import Row, Trace, joined
 
@@ -83,6 +84,25 @@ def last_with_window(trace: Trace) -> int:
         if row.node.layer.kind in WINDOWED and len(row.measure.output) > 1 and max(row.measure.output[:-1]) > 1:
             return index
     raise ShapeError(f"{trace.network.name}: it has no convolution or pooling layer whose output is a map")
+
+
+def find_layer(trace: Trace, name: str) -> int:
+    """The index of the last layer called so, or of a convolution by its number, from 0; -1 is the last.
+
+    Raises ModelError.
+    """
+    names = [row.node.name for row in trace.rows]
+    if name in names:
+        return len(names) - 1 - names[::-1].index(name)
+    convolutions = [at for at, row in enumerate(trace.rows) if row.node.layer.kind in CONVOLUTIONS]
+    digits, count = name.removeprefix("-"), len(convolutions)
+    if digits.isascii() and digits.isdigit() and -count <= int(name) < count:
+        return convolutions[int(name)]
+    close = difflib.get_close_matches(name, names, n=1)
+    first = ", ".join([*names[:8], "..."] if len(names) > 8 else names)
+    numbers = f", or a convolution by number, 0 to {count - 1}" if count else ""
+    hint = f"did you mean {close[0]}?" if close else f"give one of {first}{numbers}"
+    raise ModelError(f"--layer {name}: {trace.network.name} has no such layer; {hint}")
 
 
 def _back(trace: Trace, index: int, start: Spans, *, inside: bool) -> dict[int, Spans | None]:

@@ -121,9 +121,7 @@ def test_cell_in_the_padding_sees_nothing_of_the_input_nor_of_the_layers_between
     traced = typed("conv:1:3 conv:1:3:p5 conv:1:1")
     corner = view(traced, 3, (0, 0))
     assert (corner.field, corner.seen) == (((-5, 0), (-5, 0)), ((0, 0), (0, 0)))
-    assert [(one.row.node.name, one.cell) for one in nested(traced, 3, (0, 0))] == [
-        (traced.rows[3].node.name, (0, 0))
-    ]
+    assert [(one.row.node.name, one.cell) for one in nested(traced, 3, (0, 0))] == [(traced.rows[3].node.name, (0, 0))]
 
 
 def test_cell_between_the_windows_of_a_transposed_convolution_sees_nothing() -> None:
