@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from cnncli.datasets import contact
 
 COLOURS = {"cat": (250, 10, 20), "dog": (10, 240, 30), "sea_lion": (20, 30, 230)}
 
@@ -65,6 +68,21 @@ def test_what_a_user_can_cause_is_said(cnncli, photos, args: list[str], code: in
     done = cnncli("visualize", "dataset", *args)
     assert done.code == code and text in done.err
     assert not list(photos.rglob("*sheet.png"))
+
+
+def test_data_whose_name_is_not_utf8_is_drawn(cnncli, photos) -> None:
+    name = os.fsdecode(b"d\xff")
+    Path("photos/train").rename(name)
+    assert cnncli("visualize", "dataset", name).code == 0 and area("d_-sheet.png", COLOURS["cat"])
+    assert cnncli("data", "show", name).code == 0
+
+
+def test_place_inside_of_the_data_is_refused_before_an_image_is_read(cnncli, photos, monkeypatch) -> None:
+    monkeypatch.setattr(contact, "data_sheet", lambda *args: pytest.fail("an image would be read"))
+    assert cnncli("visualize", "dataset", "photos", "-o", "photos/sheet.png").code == 2
+    monkeypatch.chdir("photos/train")
+    done = cnncli("visualize", "dataset", "../../photos")
+    assert done.code == 2 and "would become a part of it" in done.err
 
 
 def test_class_without_a_readable_image_is_an_error(cnncli, photos) -> None:
