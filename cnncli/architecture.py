@@ -18,7 +18,8 @@ MOST_BLOCKS = 16  # of a picture that is not cluttered
 _OWN = {*WINDOWED, *MERGES, "concat", "gap", "gmp", "dense", "flatten", "reshape", "upsample", "resize", "input"}
 _NAMES = {
     "conv": "conv", "dwconv": "depthwise", "sepconv": "separable", "tconv": "transposed", "pool": "max pool",
-    "avgpool": "avg pool", "gap": "global avg pool", "gmp": "global max pool", "zeropad": "zero padding", "crop": "cropping",
+    "avgpool": "avg pool", "gap": "global avg pool", "gmp": "global max pool", "zeropad": "zero padding",
+    "crop": "cropping",
 }  # fmt: skip
 _JOINED = {"add": "residual block", "concat": "branches", "mul": "gated block"}
 

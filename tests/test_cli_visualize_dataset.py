@@ -41,6 +41,14 @@ def test_sheet_shows_the_chosen_split_classes_and_number(cnncli, photos) -> None
         assert area("photos-sheet.png", colour) == 0
 
 
+def test_class_is_the_one_of_exactly_that_name(cnncli, photos) -> None:
+    Path("photos/train/cat").rename("photos/train/Dog")
+    assert cnncli("visualize", "dataset", "photos", "--split", "train", "--class", "dog").code == 0
+    assert area("photos-sheet.png", COLOURS["cat"]) == 0 < area("photos-sheet.png", COLOURS["dog"])
+    done = cnncli("visualize", "dataset", "photos", "--class", "DOG")
+    assert done.code == 1 and "2 classes are called so; give the id: Dog, dog" in done.err
+
+
 def test_sheet_of_everything_is_that_of_data_show(cnncli, photos) -> None:
     assert cnncli("visualize", "dataset", "photos", "-o", "a.png").code == 0
     assert cnncli("data", "show", "photos", "-o", "b.png").code == 0
@@ -57,7 +65,7 @@ def test_image_that_cannot_be_read_is_named_and_the_others_are_shown(cnncli, pho
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        (["photos", "--class", "dgo"], 1, "it has no class 'dgo'. Did you mean 'dog'?"),
+        (["photos", "--class", "dgo"], 1, "--class dgo: photos has no such class; did you mean dog?"),
         (["photos", "--split", "val"], 1, "it has no split 'val'; expected train or test"),
         (["photos", "--count", "1000", "--size", "1024"], 1, "more than 100 megapixels"),
         (["photos", "-o", "photos/sheet.png"], 2, "would become a part of it"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TypeVar
 from PIL import Image
 
 from cnncli import images
+from cnncli.classnames import class_index
 from cnncli.datasets.dataset import Dataset, Example, Split
 from cnncli.datasets.inspection import source_of
 from cnncli.errors import DataError, ImageError, OutputError
@@ -85,23 +85,13 @@ def _thumbnails(
 def chosen(dataset: Dataset, split: Split | None, classes: Sequence[str]) -> list[Example]:
     """The examples of a split (None: all) and of some classes by label or id (none: all).
 
-    Raises DataError for a split or class that the data set does not have.
+    Raises CnncliError for a split or class that the data set does not have.
     """
     if split is not None and split not in dataset.splits:
         raise DataError(f"{dataset.name}: it has no split {split!r}; expected {' or '.join(dataset.splits)}")
-    labels = {_index(dataset, name) for name in classes} or set(range(len(dataset.classes)))
+    labels = {class_index(dataset.classes, name, dataset.name) for name in classes} or set(range(len(dataset.classes)))
     splits = [dataset.splits[split]] if split is not None else dataset.splits.values()
     return [example for examples in splits for example in examples if example.label in labels]
-
-
-def _index(dataset: Dataset, name: str) -> int:
-    for index, one in enumerate(dataset.classes):
-        if name.casefold() in (one.id.casefold(), one.label.casefold(), one.words.casefold()):
-            return index
-    labels = [one.label for one in dataset.classes]
-    close = difflib.get_close_matches(name, labels, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Its classes begin with {', '.join(labels[:5])}"
-    raise DataError(f"{dataset.name}: it has no class {name!r}. {hint}")
 
 
 def check_place(path: Path, dataset: Dataset) -> None:

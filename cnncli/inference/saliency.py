@@ -140,39 +140,6 @@ def open_explainer(
     return OcclusionExplainer(ready, request.workers or usable_cores())
 
 
-def class_index(classes: Sequence[ImageClass], name: str) -> int:
-    """The class that `name` means: an id, else a label, in which spaces and small letters do not matter.
-
-    Raises ModelError naming similar classes, or all that are called so.
-    """
-    by_id = {image_class.id: index for index, image_class in enumerate(classes)}
-    if name in by_id:
-        return by_id[name]
-    wanted = _plain(name)
-    found = [index for index, image_class in enumerate(classes) if _plain(image_class.label) == wanted]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        ids = ", ".join(classes[index].id for index in found)
-        raise ModelError(f"--class {name}: {len(found)} classes are called so; give the id: {ids}")
-    raise ModelError(f"--class {name}: the model has no such class{_similar(classes, wanted)}")
-
-
-def _plain(label: str) -> str:
-    return " ".join(label.replace("_", " ").casefold().split())
-
-
-def _similar(classes: Sequence[ImageClass], wanted: str) -> str:
-    import difflib
-
-    labels = {_plain(image_class.label): image_class.label for image_class in classes}
-    inside = [label for plain, label in labels.items() if wanted and wanted in plain]
-    close = inside or [labels[plain] for plain in difflib.get_close_matches(wanted, labels, n=5)]
-    if not close and len(labels) <= 10:
-        return f"; it has: {', '.join(labels.values())}"
-    return f"; did you mean {' or '.join(close[:5])}?" if close else ""
-
-
 def explain(explainer: Explainer, source: Source, question: Question, progress: Progress) -> Explanation:
     """Explains the answer to one photo. Raises ImageError and ModelError.
 
