@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from cnncli.backbones import InputSpec
+from cnncli.errors import CnncliError
 from cnncli.heatmap import colour_bar, framed, on_photo, overlay, pixel_box, tinted
 from cnncli.mapgrid import even_grid
 from cnncli.panels import Panel, Scale, panel_sheet
@@ -93,3 +97,22 @@ def test_long_words_in_panels_are_broken_not_cut() -> None:
     one = panel_sheet("t", "a", [Panel(picture, "h", ("w" * 20,))])
     two = panel_sheet("t", "a", [Panel(picture, "h", ("w" * 60,))])
     assert one.width == two.width and two.height > one.height
+
+
+def test_more_panels_than_a_picture_holds_are_refused_as_soon_as_they_are_seen() -> None:
+    made = []
+
+    def panels() -> Iterator[Panel]:
+        for number in range(1000):
+            made.append(number)
+            yield Panel(Image.new("L", (4000, 4000)), str(number))
+
+    with pytest.raises(CnncliError, match=r"7 panels: more than 100 megapixels; expected fewer: name some layers"):
+        panel_sheet("t", "a", panels())
+    assert made == list(range(7))
+
+
+def test_panels_that_would_leave_more_than_a_picture_holds_empty_are_refused() -> None:
+    uneven = [Panel(Image.new("L", size), "x") for size in ((4000, 10), (10, 4000), *[(10, 10)] * 5)]
+    with pytest.raises(CnncliError, match="7 panels: more than 100 megapixels"):
+        panel_sheet("t", "a", uneven, 7)

@@ -15,13 +15,12 @@ from cnncli.classnames import class_index
 from cnncli.datasets.dataset import Dataset, Example, Split
 from cnncli.datasets.inspection import source_of
 from cnncli.errors import DataError, ImageError, OutputError
-from cnncli.sheet import class_sheet, fitted
+from cnncli.sheet import check_pixels, class_sheet, fitted
 from cnncli.text import printable
 
 _FEW_CLASSES = 20
 _PX, _PX_OF_MANY = 96, 64  # the longer side of a picture on the sheet, with few classes and with many
 _ACROSS, _ACROSS_OF_MANY = 10, 5  # pictures of a class
-_MOST_PIXELS = 100_000_000  # of a sheet: 300 MB while it is made
 
 Item = TypeVar("Item")
 
@@ -34,15 +33,12 @@ class Style:
     side_px: int | None = None  # the longer side of a picture
 
     def of(self, num_classes: int) -> tuple[int, int]:
-        """Pictures of a class, and their longer side in pixels. Raises DataError if they make no picture."""
+        """Pictures of a class, and their longer side in pixels. Raises CnncliError if they make no picture."""
         few = num_classes <= _FEW_CLASSES
         across = self.count or (_ACROSS if few else _ACROSS_OF_MANY)
         side = self.side_px or (_PX if few else _PX_OF_MANY)
-        if num_classes * across * side * side > _MOST_PIXELS:
-            raise DataError(
-                f"{num_classes:,} classes with {across} images of {side} pixels: more than "
-                f"{_MOST_PIXELS // 10**6} megapixels; expected fewer or smaller images, or some of the classes"
-            )
+        what = f"{num_classes:,} classes with {across} images of {side} pixels"
+        check_pixels(num_classes * across * side * side, what, "fewer or smaller images, or some of the classes")
         return across, side
 
 
@@ -55,7 +51,7 @@ def data_sheet(
 ) -> Image.Image:
     """The sheet of some examples, mode `RGB`: a row for each class that has any. The same data give the same sheet.
 
-    `failed` hears of images that cannot be read, and why. Raises DataError if there is nothing to show, or too much.
+    `failed` hears of images that cannot be read, and why. Raises CnncliError if there is nothing to show, or too much.
     """
     by_class: defaultdict[int, list[Example]] = defaultdict(list)
     for example in examples:
