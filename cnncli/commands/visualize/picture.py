@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cnncli.images import Picture
     from cnncli.outputs import Destination
     from cnncli.sources import Source
+
+T = TypeVar("T")
 
 
 class Pictures:
@@ -117,30 +119,29 @@ def one_image(argument: str) -> tuple[Source, Picture]:
     if more:
         raise click.UsageError(f"IMAGE {printable(argument)}: there are several; give one")
     try:
-        return source, _read(source)
+        return source, read(source)
     except ImageError as problem:
         raise CnncliError(f"{printable(source.name)}: {problem}") from problem
 
 
-def every_image(arguments: Sequence[str]) -> tuple[list[tuple[Source, Picture]], int]:
-    """The pictures that IMAGE arguments stand for, upright, and how many could not be read, which is said."""
-    from cnncli import sources
+def readable(sources: Iterable[Source], action: Callable[[Source], T]) -> Iterator[tuple[Source, T]]:
+    """Each image with what `action` makes of it; one that cannot be read is said and left out."""
     from cnncli.errors import ImageError
 
-    good, bad = [], 0
-    for source in sources.find(arguments, recursive=False, offline=False, notify=console.note):
+    for source in sources:
         try:
-            good.append((source, _read(source)))
+            result = action(source)
         except ImageError as problem:
             console.error(f"{printable(source.name)}: {problem}")
-            bad += 1
-    return good, bad
+        else:
+            yield source, result
 
 
-def _read(source: Source) -> Picture:
+def read(source: Source, shorter_side_px: int | None = None) -> Picture:
+    """`images.read`, which says what the user should know about how it was read. Raises ImageError."""
     from cnncli import images
 
-    picture = images.read(source)
+    picture = images.read(source, shorter_side_px=shorter_side_px)
     for text in picture.notes:
         console.note(f"{printable(source.name)}: {text}")
     return picture
