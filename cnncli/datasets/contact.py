@@ -60,7 +60,7 @@ def data_sheet(
     rows = []
     for done, label in enumerate(sorted(by_class), 1):
         name = printable(dataset.classes[label].words)
-        rows.append((name, list(_thumbnails(spread(by_class[label], across), side, failed))))
+        rows.append((name, list(_thumbnails(thinned(by_class[label], across), side, failed))))
         progress(done, len(by_class))
     shown = [row for row in rows if row[1]]
     if not shown:
@@ -105,7 +105,7 @@ def lies_inside(path: Path, dataset: Dataset) -> bool:
     return root.is_dir() and path.resolve().is_relative_to(root)
 
 
-def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
+def thinned(items: Sequence[Item], count: int) -> Sequence[Item]:
     """At most `count` of them at equal distances."""
     if len(items) <= count:
         return items
