@@ -90,4 +90,6 @@ def caption(view: View) -> tuple[str, str]:
     """What a frame is: the layer, and how much which of its cells sees."""
     sizes, (row, column) = view.row.measure.output[:-1], view.cell
     seen = f"sees {joined(view.size)} pixels" if view.field is not None else "sees the whole image"
+    if any(start == end for start, end in view.seen):
+        seen = "sees nothing of the image"
     return f"{view.row.node.name} ({title(view.row.node.layer)}) {seen}", f"cell {column},{row} of {joined(sizes)}"

@@ -204,3 +204,5 @@ def test_field_that_lies_beyond_the_ground_is_a_line_at_its_edge() -> None:
 def test_caption_says_which_cell_sees_how_much() -> None:
     traced = typed("conv:1:3:s2 pool:2")
     assert caption(view(traced, 2, (1, 2))) == ("pool (max pool 2x2) sees 5x5 pixels", "cell 2,1 of 5x4")
+    padded = typed("conv:1:3:p9")
+    assert caption(view(padded, 1, (0, 0)))[0] == "conv (conv 3x3) sees nothing of the image"
