@@ -18,7 +18,8 @@ MOST_BLOCKS = 16  # of a picture that is not cluttered
 _OWN = {*WINDOWED, *MERGES, "concat", "gap", "gmp", "dense", "flatten", "reshape", "upsample", "resize", "input"}
 _NAMES = {
     "conv": "conv", "dwconv": "depthwise", "sepconv": "separable", "tconv": "transposed", "pool": "max pool",
-    "avgpool": "avg pool", "gap": "global avg pool", "gmp": "global max pool", "input": "input",
+    "avgpool": "avg pool", "gap": "global avg pool", "gmp": "global max pool", "zeropad": "zero padding",
+    "crop": "cropping",
 }  # fmt: skip
 _JOINED = {"add": "residual block", "concat": "branches", "mul": "gated block"}
 
@@ -97,12 +98,13 @@ def _parts(rows: Sequence[Row]) -> Iterator[tuple[Row, ...]]:
 
 def _folded(parts: Iterator[tuple[Row, ...]]) -> Iterator[Block]:
     block: Block | None = None
-    for part in parts:
+    for part, after in itertools.pairwise((*parts, ())):
         last = part[-1]
         kind = last.node.layer.kind
-        if len(part) == 1 and kind == "zeropad":
+        if len(part) == 1 and kind == "zeropad" and after and after[0].node.layer.kind in WINDOWED:
             continue  # it belongs to the layer that it pads for, whose output tells
-        if len(part) == 1 and kind not in _OWN and block is not None:
+        folds = len(part) == 1 and kind not in _OWN
+        if folds and block is not None and last.measure.output == block.output:
             parameters = block.parameters + last.parameters
             block = Block(block.kinds, block.titles, (*block.then, kind), block.output, parameters, block.join)
         else:

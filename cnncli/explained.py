@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from cnncli.framing import Framing
 from cnncli.heatmap import colour_bar, framed, overlay
 from cnncli.inference.faithfulness import Faithfulness
 from cnncli.inference.saliency import Explanation, HeatMap
 from cnncli.panels import Panel, Scale, panel_sheet
 from cnncli.text import printable
-from cnncli.view import View
 
 PANEL_PX = 420  # the longer side of the photo in a panel
 _BAR_PX = 16
@@ -47,11 +47,11 @@ def _fitted(image: Image.Image, side_px: int = PANEL_PX) -> Image.Image:
     return image.convert("RGB").resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
 
 
-def _photo_heading(seen: View) -> str:
+def _photo_heading(seen: Framing) -> str:
     return f"The photo, {seen.photo[0]}x{seen.photo[1]} pixels"
 
 
-def _seen_words(seen: View) -> str:
+def _seen_words(seen: Framing) -> str:
     size = f"{seen.input[0]}x{seen.input[1]} pixels"
     if seen.filled != (0, 0, *seen.input):
         return f"The network sees all of it, in the middle of {size}."
@@ -60,7 +60,7 @@ def _seen_words(seen: View) -> str:
     return f"The network sees all of it, as {size}."
 
 
-def _class_panel(photo: Image.Image, seen: View, heat_map: HeatMap, explanation: Explanation) -> Panel:
+def _class_panel(photo: Image.Image, seen: Framing, heat_map: HeatMap, explanation: Explanation) -> Panel:
     prediction, limit = heat_map.prediction, float(heat_map.values.max())
     peak = None if heat_map.peak is None else _scaled(heat_map.peak, explanation.view, seen)
     picture = overlay(photo, heat_map.values, explanation.grid, seen, max(limit, 0.0), peak)
@@ -71,7 +71,7 @@ def _class_panel(photo: Image.Image, seen: View, heat_map: HeatMap, explanation:
     return Panel(picture, heading, lines, _scale(explanation, limit))
 
 
-def _scaled(place: tuple[int, int], of: View, to: View) -> tuple[int, int]:
+def _scaled(place: tuple[int, int], of: Framing, to: Framing) -> tuple[int, int]:
     return round(place[0] * to.photo[0] / of.photo[0]), round(place[1] * to.photo[1] / of.photo[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,13 +35,14 @@ def feature_sheet(
 ) -> Image.Image:
     """A panel for the input, uint8 `(height, width, channels)`, and one for each layer with at most `count` maps.
 
-    They stand by their number or by `strength`, the mean of their absolute values. Mode `RGB`.
+    They stand by their number or by `strength`, the mean of their absolute values. Mode `RGB`. Raises CnncliError for
+    more than a picture holds.
     """
-    panels = [_input_panel(pixels), *(_layer_panel(layer, count, sort) for layer in layers)]
+    panels = itertools.chain([_input_panel(pixels)], (_layer_panel(layer, count, sort) for layer in layers))
     order = "the strongest first" if sort == "strength" else "in their own order"
     title = f"What the layers of {printable(Path(model).name)} answer to {printable(photo)}"
     about = f"Each tile is a feature map, its number below it, {order}; all of a layer are on one scale."
-    return panel_sheet(title, about, panels, len(panels) if len(panels) <= 2 else None)
+    return panel_sheet(title, about, panels, len(layers) + 1 if len(layers) <= 1 else None)
 
 
 def _input_panel(pixels: Pixels) -> Panel:

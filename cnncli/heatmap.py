@@ -9,8 +9,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from cnncli.colormaps import sequential
+from cnncli.framing import Framing
 from cnncli.mapgrid import MapGrid
-from cnncli.view import View
 
 Float = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.uint8]
@@ -36,7 +36,7 @@ def colour_bar(width: int, height: int) -> Image.Image:
     return Image.fromarray(tinted(np.full((height, width), _GRAY, np.float32), values))
 
 
-def on_photo(values: Float, grid: MapGrid, seen: View) -> Float:
+def on_photo(values: Float, grid: MapGrid, seen: Framing) -> Float:
     """A map `(rows, columns)`, whose cells lie in the input where `grid` says, as it lies on the photo.
 
     Returns `(height, width)` of the part of the photo that the network sees (see `pixel_box`).
@@ -46,7 +46,7 @@ def on_photo(values: Float, grid: MapGrid, seen: View) -> Float:
     return grid.sampled(values, box, (right - left, bottom - top))
 
 
-def pixel_box(seen: View) -> tuple[int, int, int, int]:
+def pixel_box(seen: Framing) -> tuple[int, int, int, int]:
     """What the network sees of the photo, in whole pixels: left, top, right, bottom."""
     left, top = (min(round(at), side - 1) for at, side in zip(seen.seen[:2], seen.photo, strict=True))
     right, bottom = round(seen.seen[2]), round(seen.seen[3])
@@ -54,7 +54,7 @@ def pixel_box(seen: View) -> tuple[int, int, int, int]:
 
 
 def overlay(
-    photo: Image.Image, values: Float, grid: MapGrid, seen: View, limit: float, peak: tuple[int, int] | None
+    photo: Image.Image, values: Float, grid: MapGrid, seen: Framing, limit: float, peak: tuple[int, int] | None
 ) -> Image.Image:
     """The photo in grey under the map's colours, `limit` being the hottest; mode `RGB`, of the photo's size.
 
@@ -73,7 +73,7 @@ def overlay(
     return image
 
 
-def framed(photo: Image.Image, seen: View) -> Image.Image:
+def framed(photo: Image.Image, seen: Framing) -> Image.Image:
     """The photo with a frame around what the network sees; the rest is dark and hatched. Mode `RGB`."""
     pixels = np.asarray(photo.convert("RGB"))
     drawn = _unseen(pixels.astype(np.float32))
@@ -90,7 +90,7 @@ def _unseen(pixels: Float) -> Pixels:
     return dark
 
 
-def _with_frame(image: Image.Image, seen: View) -> Image.Image:
+def _with_frame(image: Image.Image, seen: Framing) -> Image.Image:
     """With a white line around what is seen, unless that is all."""
     left, top, right, bottom = pixel_box(seen)
     if (left, top, right, bottom) != (0, 0, *image.size):

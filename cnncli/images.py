@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cnncli.backbones import InputSpec
 from cnncli.errors import ImageError
-from cnncli.view import View, view
+from cnncli.framing import Framing, framing
 
 if TYPE_CHECKING:
     from cnncli.sources import Source
@@ -329,7 +329,7 @@ def network_input(picture: Picture, spec: InputSpec) -> np.ndarray[tuple[int, in
     """
     mode = "L" if spec.color == "gray" else "RGB"
     image = picture.image if picture.image.mode == mode else picture.image.convert(mode)
-    shown = view(image.size, spec)
+    shown = framing(image.size, spec)
     image = _resized(image, shown.filled_size, shown.seen)
     if image.size != shown.input:
         image = _padded(image, shown)
@@ -349,7 +349,7 @@ def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float,
     return image.resize(size, Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC, box=box)
 
 
-def _padded(image: Image.Image, shown: View) -> Image.Image:
+def _padded(image: Image.Image, shown: Framing) -> Image.Image:
     colour = PADDING if image.mode == "RGB" else round(sum(PADDING) / 3)
     canvas = Image.new(image.mode, shown.input, colour)
     canvas.paste(image, shown.filled[:2])

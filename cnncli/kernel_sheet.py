@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,15 @@ def kernel_sheet(model: str, after: Sequence[LayerKernels], before: Sequence[Lay
     title = f"What the convolutions of {printable(Path(model).name)} have learned"
     about = "Each tile is a kernel, or one plane of it; zero is mid-grey. Kernels that see colour are shown in colour."
     if not before:
-        return panel_sheet(title, about, [_panel(layer, _limit(layer)) for layer in after])
-    panels = []
+        return panel_sheet(title, about, (_panel(layer, _limit(layer)) for layer in after))
+    return panel_sheet(title, about, _pairs(before, after), 2)
+
+
+def _pairs(before: Sequence[LayerKernels], after: Sequence[LayerKernels]) -> Iterator[Panel]:
     for old, new in zip(before, after, strict=True):
         limit = max(_limit(old), _limit(new))
-        panels += [_panel(old, limit, ", before training"), _panel(new, limit, ", after training")]
-    return panel_sheet(title, about, panels, 2)
+        yield _panel(old, limit, ", before training")
+        yield _panel(new, limit, ", after training")
 
 
 def _limit(layer: LayerKernels) -> float:

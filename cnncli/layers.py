@@ -22,7 +22,8 @@ ACTIVATIONS = (
     "hard_sigmoid", "hard_silu", "linear",
 )  # fmt: skip
 MERGES = ("add", "sub", "mul", "div", "average", "maximum", "minimum")  # of maps, element by element
-WINDOWED = ("conv", "dwconv", "sepconv", "tconv", "pool", "avgpool")
+CONVOLUTIONS = ("conv", "dwconv", "sepconv", "tconv")
+WINDOWED = (*CONVOLUTIONS, "pool", "avgpool")
 T = TypeVar("T")
 
 MAX_VALUES = 10**100  # in one output: more is a slip of the finger, and its digits would fill the screen

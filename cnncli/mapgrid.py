@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cnncli.view import Box, Size
+from cnncli.framing import Box, Size
 
 Float = npt.NDArray[np.floating[Any]]
 

@@ -34,7 +34,7 @@ def ink_on(colour: Sequence[int]) -> Colour:
 def cell_px(texts: Sequence[Sequence[str]], text_px: int = MIN_TEXT_PX) -> int:
     """The side of a square cell that has room for each of the texts, in pixels."""
     font = font_of(typeface(frozenset("".join(map("".join, texts)))), text_px)
-    widest = max(font.getlength(text) for row in texts for text in row)
+    widest = max(font.getlength(text) for text in {text for row in texts for text in row})
     return max(math.ceil(widest) + 2 * _AROUND_PX, 2 * text_px)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cnncli.errors import CnncliError, OutputError
 from cnncli.files import replacing
-from cnncli.sources import Source
+from cnncli.sources import Source, same_folder
 
 FORMATS = {
     ".png": "PNG",
@@ -44,9 +44,12 @@ class Names:
         self._taken = {name.casefold() for name in inputs}  # some file systems know no difference in case
         self._next: dict[str, int] = {}  # the number to try for a name that was wanted before
 
-    def path_for(self, source: Source, what: str, suffix: str) -> Path:
-        """The path of a result for an input: `cat-labels.jpg`, or `cat-labels-2.jpg` if that is taken."""
-        stem = original_name(source).stem
+    def path_for(self, source: Source | str, what: str, suffix: str) -> Path:
+        """The path of a result: `cat-labels.jpg`, or `cat-labels-2.jpg` if that is taken.
+
+        `source` is the input, or the name of what a result is made from that is no image.
+        """
+        stem = original_name(source).stem if isinstance(source, Source) else _plain(source) or "result"
         while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
             stem = stem[:-1]
         wanted = f"{stem}-{what}{suffix}".casefold()
@@ -67,6 +70,7 @@ class Destination:
         cannot all go to `output`.
         """
         self.is_stdout = output == "-"
+        self.folder: Path | None = None  # of the results; None: standard output
         folder = Path(output or ".")
         self._file: Path | None = None
         if output is not None and not self.is_stdout and not (output.endswith("/") or folder.is_dir()):
@@ -75,6 +79,7 @@ class Destination:
             raise OutputError(f"-o {output}: there are several results; expected a folder, which exists or ends in /")
         if not self.is_stdout:
             _make(folder)
+            self.folder = folder
             self._names = Names(folder, inputs_in(folder))
 
     @property
@@ -82,10 +87,14 @@ class Destination:
         """The suffix of the file that was asked for, in small letters, or None."""
         return None if self._file is None else self._file.suffix.lower()
 
-    def path_for(self, source: Source, what: str, suffix: str) -> Path:
-        """Where a result goes that does not go to standard output. Raises OutputError if that is the input."""
+    def path_for(self, source: Source | str, what: str, suffix: str) -> Path:
+        """Where a result goes that does not go to standard output: `source` is as for `Names.path_for`.
+
+        Raises OutputError if that is the input.
+        """
         path = self._file or self._names.path_for(source, what, suffix)
-        if source.path is not None and path.exists() and path.samefile(source.path):
+        original = source.path if isinstance(source, Source) else None
+        if original is not None and path.exists() and path.samefile(original):
             raise OutputError(f"-o {path}: this is the input, which is never written over; give another name")
         return path
 
@@ -97,12 +106,26 @@ def _make(folder: Path) -> None:
         raise OutputError(f"-o {folder}: cannot be used as a folder ({problem.strerror})") from problem
 
 
+def check_apart(option: str, folder: Path, inputs: Iterable[str]) -> None:
+    """Raises OutputError if `folder`, where `option` puts results, is an IMAGE argument, too.
+
+    Results would be inputs when the same command is run again.
+    """
+    if any(os.path.isdir(name) and same_folder(folder, Path(name)) for name in inputs):  # noqa: PTH112 - never raises
+        raise OutputError(f"{option} {folder}: its photos are the input; give the results a folder of their own")
+
+
 def original_name(source: Source) -> Path:
     """The path of an input, or a file name for one that came from an address or from standard input."""
     if source.path is not None:
         return source.path
     last = unquote(urlsplit(source.name).path).rstrip("/").rpartition("/")[2]
-    return Path("".join(c if c.isalnum() or c in "-_. " else "_" for c in last).strip("-. ") or "stdin")
+    return Path(_plain(last) or "stdin")
+
+
+def _plain(name: str) -> str:
+    """A name without what file systems or shells might trip over; empty if nothing is left."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip("-. ")
 
 
 Content = Image.Image | npt.NDArray[Any]  # an array is written as .npy

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
 from cnncli.fonts import MIN_TEXT_PX, font_of, typeface
-from cnncli.sheet import columns_for
+from cnncli.sheet import check_pixels, columns_for
 
 _HEADING_PX, _TITLE_PX = 22, 26
 _MARGIN_PX, _BAR_GAP_PX = 24, 8
 _LEADING = 1.35  # from one line of text to the next, in font sizes
 _INK, _FAINT, _PAPER = (20, 20, 20), (90, 90, 90), (255, 255, 255)
+_REMEDY = "fewer: name some layers (--layer), or lower --count or --top"
 _LEAST_TEXT_PX = 300  # lines of text are at least so wide
 
 
@@ -37,8 +38,12 @@ class Panel:
     scale: Scale | None = None
 
 
-def panel_sheet(title: str, about: str, panels: Sequence[Panel], columns: int | None = None) -> Image.Image:
-    """A title, a sentence about it, and panels in rows; mode `RGB`. Text is at least 16 px and wrapped, not cut."""
+def panel_sheet(title: str, about: str, panels: Iterable[Panel], columns: int | None = None) -> Image.Image:
+    """A title, a sentence about it, and panels in rows; mode `RGB`. Text is at least 16 px and wrapped, not cut.
+
+    Panels are taken one by one. Raises CnncliError as soon as they are too much for one picture.
+    """
+    panels = list(_limited(panels))
     text = "".join((title, about, *(line for panel in panels for line in _texts(panel))))
     fonts = _Fonts(typeface(frozenset(text)))
     width = max(_LEAST_TEXT_PX, *(panel.picture.width for panel in panels))
@@ -51,7 +56,9 @@ def panel_sheet(title: str, about: str, panels: Sequence[Panel], columns: int | 
     rows = [drawn[start : start + columns] for start in range(0, len(drawn), columns)]
     heights = [max(image.height for image in row) for row in rows]
     top = _MARGIN_PX + head.height + said.height + _MARGIN_PX // 2
-    canvas = Image.new("RGB", (across, top + sum(heights) + _MARGIN_PX * len(rows)), _PAPER)
+    size = (across, top + sum(heights) + _MARGIN_PX * len(rows))
+    check_pixels(size[0] * size[1], f"{len(panels)} panels", _REMEDY)
+    canvas = Image.new("RGB", size, _PAPER)
     canvas.paste(head, (_MARGIN_PX, _MARGIN_PX))
     canvas.paste(said, (_MARGIN_PX, _MARGIN_PX + head.height))
     for row, row_height in zip(rows, heights, strict=True):
@@ -59,6 +66,15 @@ def panel_sheet(title: str, about: str, panels: Sequence[Panel], columns: int | 
             canvas.paste(image, (_MARGIN_PX + place * (width + _MARGIN_PX), top))
         top += row_height + _MARGIN_PX
     return canvas
+
+
+def _limited(panels: Iterable[Panel]) -> Iterator[Panel]:
+    """The panels, as long as all below each other are not too much; each gets the width of the widest."""
+    width = height = 0
+    for number, panel in enumerate(panels, 1):
+        width, height = max(width, panel.picture.width), height + panel.picture.height
+        check_pixels(width * height, f"{number} panels", _REMEDY)
+        yield panel
 
 
 class _Fonts:

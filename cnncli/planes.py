@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -101,19 +102,20 @@ def written(value: float, digits: int) -> str:
     return "0" if text == "-0" else text
 
 
-def as_csv(found: Planes, range_name: str) -> str:
-    """One plane as its rows, which is how a matrix is written; several as lines of x, y and a number for each."""
-    values = in_range(found.values, range_name)
+def as_csv(found: Planes, range_name: str) -> Iterator[str]:
+    """One plane as its rows, which is how a matrix is written; several as lines of x, y and a number for each.
+
+    Yields the text for one row of the image after the other: that of a photo is larger than the photo many times.
+    """
+    texts = [written(value, _CSV_DIGITS) for value in in_range(np.arange(256, dtype=np.uint8), range_name).tolist()]
     if len(found.channels) == 1:
-        return csv_lines(tuple(written(value, _CSV_DIGITS) for value in row) for row in values[:, :, 0].tolist())
+        for values in found.values[:, :, 0]:
+            yield csv_lines([tuple(texts[value] for value in values.tolist())])
+        return
     left, top = found.box[:2]
-    rows = values.tolist()
-    lines = (
-        (left + x, top + y, *(written(value, _CSV_DIGITS) for value in pixel))
-        for y, row in enumerate(rows)
-        for x, pixel in enumerate(row)
-    )
-    return csv_lines([("x", "y", *found.channels), *lines])
+    yield csv_lines([("x", "y", *found.channels)])
+    for y, row in enumerate(found.values, top):
+        yield csv_lines((x, y, *(texts[value] for value in pixel)) for x, pixel in enumerate(row.tolist(), left))
 
 
 def picture(found: Planes, image: Image.Image, name: str, range_name: str) -> Image.Image:

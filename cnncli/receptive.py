@@ -6,11 +6,12 @@ Windows are followed back from the cell through every path to the input, as Arau
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cnncli.errors import ShapeError
-from cnncli.layers import WINDOWED, Layer, Shape, per_axis
+from cnncli.errors import ModelError, ShapeError
+from cnncli.layers import CONVOLUTIONS, WINDOWED, Layer, Shape, per_axis
 from cnncli.shapes import Placement, Spread
 from cnncli.tracing import Row, Trace, joined
 
@@ -27,7 +28,7 @@ class View:
     row: Row
     cell: tuple[int, ...]  # its place in the layer's map, counted from 0
     field: Spans | None  # with what lies in the padding, where numbers below 0 are before the input; None: everything
-    seen: Spans  # those elements of the input that can change the cell's value, first to last
+    seen: Spans  # those of the input's elements that can change the cell, first to last; empty if none can
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -45,13 +46,14 @@ def view(trace: Trace, index: int, cell: tuple[int, ...] | None = None) -> View:
     if not sizes:
         raise ShapeError(f"{row.node.name}: its output is a vector, each value of which may see everything")
     cell = tuple(size // 2 for size in sizes) if cell is None else cell
-    if len(cell) != len(sizes) or any(place >= size for place, size in zip(cell, sizes, strict=False)):
+    if len(cell) != len(sizes) or not all(0 <= place < size for place, size in zip(cell, sizes, strict=False)):
         raise ShapeError(f"{row.node.name}: no cell {','.join(map(str, cell))} in a map of {joined(sizes)}")
     start: Spans = tuple((place, place + 1) for place in cell)
     whole, within = (_back(trace, index, start, inside=inside) for inside in (False, True))
     size = trace.network.input[:-1]
-    full: Spans = tuple((0, length) for length in size)
-    return View(row, cell, whole[0], full if within[0] is None else within[0])
+    nothing: Spans = tuple((0, 0) for _ in size)
+    field, seen = whole.get(0, nothing), within.get(0, nothing)
+    return View(row, cell, field, tuple((0, length) for length in size) if seen is None else seen)
 
 
 def nested(trace: Trace, index: int, cell: tuple[int, ...] | None = None) -> list[View]:
@@ -84,10 +86,30 @@ def last_with_window(trace: Trace) -> int:
     raise ShapeError(f"{trace.network.name}: it has no convolution or pooling layer whose output is a map")
 
 
+def find_layer(trace: Trace, name: str) -> int:
+    """The index of the last layer called so, or of a convolution by its number, from 0; -1 is the last.
+
+    Raises ModelError.
+    """
+    names = [row.node.name for row in trace.rows]
+    if name in names:
+        return len(names) - 1 - names[::-1].index(name)
+    convolutions = [at for at, row in enumerate(trace.rows) if row.node.layer.kind in CONVOLUTIONS]
+    digits, count = name.removeprefix("-"), len(convolutions)
+    if digits.isascii() and digits.isdigit() and -count <= int(name) < count:
+        return convolutions[int(name)]
+    close = difflib.get_close_matches(name, names, n=1)
+    first = ", ".join([*names[:8], "..."] if len(names) > 8 else names)
+    numbers = f", or a convolution by number, 0 to {count - 1}" if count else ""
+    hint = f"did you mean {close[0]}?" if close else f"give one of {first}{numbers}"
+    raise ModelError(f"--layer {name}: {trace.network.name} has no such layer; {hint}")
+
+
 def _back(trace: Trace, index: int, start: Spans, *, inside: bool) -> dict[int, Spans | None]:
     """By node, what of its map the cells `start` of node `index` depend on; None is all of it.
 
-    `inside` leaves out what lies in the padding of a layer, whose zeros nothing in the input changes.
+    `inside` leaves out what lies in the padding of a layer, whose zeros nothing in the input changes. Nodes of which
+    nothing is seen are left out, too.
     """
     found: dict[int, Spans | None] = {index: start}
     for at in range(index, -1, -1):
@@ -97,6 +119,8 @@ def _back(trace: Trace, index: int, start: Spans, *, inside: bool) -> dict[int, 
             sizes = trace.rows[before].measure.output[:-1]
             if inside and span is not None:
                 span = tuple((max(0, a), min(size, b)) for (a, b), size in zip(span, sizes, strict=True))
+            if span is not None and any(a >= b for a, b in span):
+                continue
             found[before] = _hull(found[before], span) if before in found else span
     return found
 

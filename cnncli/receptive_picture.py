@@ -17,7 +17,7 @@ from cnncli.tracing import joined
 
 _IMAGE_PX = 800  # the longer side of image and margin, about
 _MOST_MARGIN = 0.75  # of the image's side: a field that reaches farther is drawn to the edge of the picture
-_EDGE_PX = 6  # what a frame takes at the edge of the picture
+_EDGE_PX = 6  # what a frame takes at the edge of the picture, where one that reaches farther is drawn
 _MARGIN_PX, _LINE = 16, 1.5  # around everything; height of a text line, in text heights
 _INK, _FAINT, _PAPER, _OUTSIDE = (25, 25, 25), (105, 105, 105), (255, 255, 255), (205, 205, 205)
 
@@ -31,14 +31,16 @@ def picture(pixels: npt.NDArray[np.uint8], views: Sequence[View]) -> Image.Image
     reach = _reach_over(views, (height, width))
     over = min(reach, round(_MOST_MARGIN * max(height, width)))
     scale = max(1, round(_IMAGE_PX / (max(height, width) + 2 * over)))
-    ground = Image.new("RGB", ((width + 2 * over) * scale, (height + 2 * over) * scale), _OUTSIDE)
+    room = _EDGE_PX * len(views)  # for frames at the edge of the ground
+    size = ((width + 2 * over) * scale + 2 * room, (height + 2 * over) * scale + 2 * room)
+    ground = Image.new("RGB", size, _OUTSIDE if over else _PAPER)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     shown = image.resize((width * scale, height * scale), Image.Resampling.NEAREST)
-    ground.paste(shown, (over * scale, over * scale))
+    ground.paste(shown, (over * scale + room, over * scale + room))
     outermost = reversed(list(zip(views, DISTINCT, strict=False)))  # the small ones on top
     for number, (view, colour) in enumerate(outermost):
         (top, bottom), (left, right) = view.field or view.seen
-        box = ((left + over) * scale, (top + over) * scale, (right + over) * scale, (bottom + over) * scale)
+        box = [(place + over) * scale + room for place in (left, top, right, bottom)]
         draw_frame(ground, _within(box, ground.size, _EDGE_PX * (number + 1)), colour)
     notes = ["grey: outside of the image,", "where layers pad"] if over else []
     notes += ["frames that reach farther", "end at the edge"] if reach > over else []
@@ -54,10 +56,10 @@ def _reach_over(views: Sequence[View], size: tuple[int, int]) -> int:
     return over
 
 
-def _within(box: tuple[int, int, int, int], size: tuple[int, int], edge: int) -> tuple[int, int, int, int]:
+def _within(box: Sequence[int], size: tuple[int, int], edge: int) -> tuple[int, int, int, int]:
     """A box cut so that its frame lies inside of the picture and, of several, inside of the larger ones."""
-    left, top, right, bottom = box
-    return max(edge, left), max(edge, top), min(size[0] - edge, right), min(size[1] - edge, bottom)
+    left, top, right, bottom = (min(max(edge, at), size[axis % 2] - edge) for axis, at in enumerate(box))
+    return left, top, right, bottom
 
 
 def _with_captions(ground: Image.Image, views: Sequence[View], notes: Sequence[str]) -> Image.Image:
@@ -88,4 +90,6 @@ def caption(view: View) -> tuple[str, str]:
     """What a frame is: the layer, and how much which of its cells sees."""
     sizes, (row, column) = view.row.measure.output[:-1], view.cell
     seen = f"sees {joined(view.size)} pixels" if view.field is not None else "sees the whole image"
+    if any(start == end for start, end in view.seen):
+        seen = "sees nothing of the image"
     return f"{view.row.node.name} ({title(view.row.node.layer)}) {seen}", f"cell {column},{row} of {joined(sizes)}"

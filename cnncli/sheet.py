@@ -7,11 +7,20 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from cnncli.errors import CnncliError
 from cnncli.fonts import MIN_TEXT_PX, font_of, typeface
+
+MOST_PIXELS = 100_000_000  # of what is in memory at once to make one sheet: 400 MB
 
 _GAP_PX, _SMALL_GAP_PX = 12, 4
 _NAME_PX = 180  # for a name beside its pictures
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
+
+
+def check_pixels(pixels: int, what: str, remedy: str) -> None:
+    """Raises CnncliError if so many pixels are more than a sheet may have: `what` has them, `remedy` leads to fewer."""
+    if pixels > MOST_PIXELS:
+        raise CnncliError(f"{what}: more than {MOST_PIXELS // 10**6} megapixels; expected {remedy}")
 
 
 def columns_for(count: int, size: tuple[int, int]) -> int:

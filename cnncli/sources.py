@@ -212,7 +212,7 @@ def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -
     Links to folders are followed, but no folder is read twice, and `without` only if it is `folder` itself.
     """
     seen: set[tuple[int, int]] = set()
-    if without is not None and not _same_folder(without, folder):
+    if without is not None and not same_folder(without, folder):
         _is_new(str(without), seen)
     waiting = [str(folder)]  # next one last
     while waiting:
@@ -233,7 +233,8 @@ def _is_inside(path: str, folder: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def _same_folder(one: Path, other: Path) -> bool:
+def same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder, which is there."""
     with contextlib.suppress(OSError):
         return one.samefile(other)
     return False

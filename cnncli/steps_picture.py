@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from cnncli.errors import ShapeError
 from cnncli.explanations import Exercise
@@ -18,11 +18,11 @@ from cnncli.layout import number
 from cnncli.numbergrid import Colour, cell_px, number_grid
 from cnncli.palette import DISTINCT
 from cnncli.setting import Pair, Pool, Setting
-from cnncli.sheet import contact_sheet
-from cnncli.worked import Step, by, correlate, pool, pool_steps, shape, steps
-from cnncli.worked_text import spelled
+from cnncli.sheet import check_pixels, contact_sheet
+from cnncli.worked import by, correlate, pool, pool_steps, shape, steps
+from cnncli.worked_text import pool_spelled, spelled
 
-MOST_STEPS = 144  # a map of 12x12: two minutes of animation
+MOST_STEPS = 100  # a map of 10x10: a minute and a half of animation
 _TEXT_PX = 20
 _MARGIN_PX, _SIGN_PX = 20, 44  # around everything; for x, = and the like between matrices
 _INK, _PAPER = (25, 25, 25), (255, 255, 255)
@@ -73,12 +73,17 @@ def scenes(exercise: Exercise, exact: bool = False) -> list[Scene]:
 
 
 def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
-    """The scenes on canvases of one size, their matrices in cells of one size; mode `RGB`."""
+    """The scenes on canvases of one size, their matrices in cells of one size; mode `RGB`.
+
+    Raises CnncliError for more than can be in memory at once.
+    """
     rows = [row for scene in scenes for grid in scene.grids for row in grid.texts]
     side = cell_px(rows, _TEXT_PX)
-    drawn = [_canvas(scene, side) for scene in scenes]
-    size = max(image.width for image in drawn), max(image.height for image in drawn)
-    return [_on_canvas(image, size) for image in drawn]
+    layouts = [_layout(scene, side) for scene in scenes]
+    width, height = max(layout.size[0] for layout in layouts), max(layout.size[1] for layout in layouts)
+    what = f"{len(scenes)} pictures of {width:,}x{height:,} pixels"
+    check_pixels(len(scenes) * width * height, what, "a smaller matrix or more stride")
+    return [_drawn(scene, layout, side, (width, height)) for scene, layout in zip(scenes, layouts, strict=True)]
 
 
 def sheet(frames: Sequence[Image.Image]) -> Image.Image:
@@ -103,12 +108,11 @@ def _convolution(matrix: Matrix, kernel: Kernel, setting: Setting, exact: bool) 
             _filled("=", "products", step.products, _WINDOW, exact),
             _result("sum", done, at, output, exact),
         )
-        yield Scene(grids, tuple(_told(step, exact)))
+        yield Scene(grids, _told(at, spelled(step, exact)))
 
 
-def _told(step: Step, exact: bool) -> list[str]:
-    first, *more = spelled(step, exact)
-    return [f"row {step.patch.row}, column {step.patch.column}:  {first}", *more]
+def _told(at: Pair, sums: list[str]) -> tuple[str, ...]:
+    return f"row {at[0]}, column {at[1]}:  {sums[0]}", *sums[1:]
 
 
 def _pooling(matrix: Matrix, pooling: Pool, exact: bool) -> Iterator[Scene]:
@@ -118,14 +122,12 @@ def _pooling(matrix: Matrix, pooling: Pool, exact: bool) -> Iterator[Scene]:
     for step in made:
         at = (step.row, step.column)
         done[at] = step.value
-        values = [number(value, exact) for value in step.values]
-        sums = f"max({', '.join(values)})" if pooling.kind == "max" else f"({' + '.join(values)}) / {len(values)}"
         sign = "max" if pooling.kind == "max" else "mean"
         grids = (
             _input(cells, shape(matrix), step.rows, step.columns, exact),
             _result(sign, done, at, output, exact, "pooled"),
         )
-        yield Scene(grids, (f"row {at[0]}, column {at[1]}:  {sums} = {number(step.value, exact)}",))
+        yield Scene(grids, _told(at, pool_spelled(step, pooling, exact)))
 
 
 def _cells(matrix: Matrix) -> Cells:
@@ -168,25 +170,36 @@ def _result(sign: str, done: Cells, now: Pair, size: Pair, exact: bool, title: s
     return Grid(sign, f"{title} {by(size)}", texts, fills, framed, _RESULT)
 
 
-def _on_canvas(image: Image.Image, size: Pair) -> Image.Image:
-    canvas = Image.new("RGB", size, _PAPER)
-    canvas.paste(image, (0, 0))
-    return canvas
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How much room the parts of a scene take, in pixels."""
+
+    font: ImageFont.FreeTypeFont
+    line: int
+    widths: tuple[int, ...]  # of the grids with their titles
+    signs: tuple[int, ...]  # of the signs before them
+    tallest: int  # of the grids
+    size: Pair  # of everything: width, height
 
 
-def _canvas(scene: Scene, side: int) -> Image.Image:
+def _layout(scene: Scene, side: int) -> _Layout:
     texts = [*scene.lines, *(grid.title + grid.sign for grid in scene.grids)]
     font = font_of(typeface(frozenset("".join(texts))), _TEXT_PX)
     line = round(1.5 * _TEXT_PX)
-    widths = [max(side * len(grid.texts[0]), round(font.getlength(grid.title))) for grid in scene.grids]
-    signs = [0 if not grid.sign else round(font.getlength(grid.sign)) + _SIGN_PX for grid in scene.grids]
+    widths = tuple(max(side * len(grid.texts[0]), round(font.getlength(grid.title))) for grid in scene.grids)
+    signs = tuple(0 if not grid.sign else round(font.getlength(grid.sign)) + _SIGN_PX for grid in scene.grids)
     width = max(sum(widths) + sum(signs), *(round(font.getlength(text)) for text in scene.lines))
     tallest = side * max(len(grid.texts) for grid in scene.grids)
     height = line + tallest + _MARGIN_PX + line * len(scene.lines)
-    canvas = Image.new("RGB", (width + 2 * _MARGIN_PX, height + 2 * _MARGIN_PX), _PAPER)
+    return _Layout(font, line, widths, signs, tallest, (width + 2 * _MARGIN_PX, height + 2 * _MARGIN_PX))
+
+
+def _drawn(scene: Scene, layout: _Layout, side: int, size: Pair) -> Image.Image:
+    canvas = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(canvas)
-    x, middle = _MARGIN_PX, _MARGIN_PX + line + tallest // 2
-    for grid, across, sign in zip(scene.grids, widths, signs, strict=True):
+    font, line = layout.font, layout.line
+    x, middle = _MARGIN_PX, _MARGIN_PX + line + layout.tallest // 2
+    for grid, across, sign in zip(scene.grids, layout.widths, layout.signs, strict=True):
         draw.text((x + sign / 2, middle), grid.sign, _INK, font, anchor="mm")
         x += sign
         top, left = middle - side * len(grid.texts) // 2, x + (across - side * len(grid.texts[0])) // 2
@@ -199,6 +212,6 @@ def _canvas(scene: Scene, side: int) -> Image.Image:
             draw_frame(canvas, box, grid.frame)
         x += across
     for at, text in enumerate(scene.lines):
-        y = _MARGIN_PX + line + tallest + _MARGIN_PX + line * at
+        y = _MARGIN_PX + line + layout.tallest + _MARGIN_PX + line * at
         draw.text((_MARGIN_PX, y), text, _INK, font, anchor="lt")
     return canvas

@@ -147,9 +147,7 @@ def step_lines(step: Step, input_shape: Pair, exact: bool = False) -> list[str]:
 
 def pool_line(pooled: PoolStep, pooling: Pool, exact: bool = False) -> str:
     """One window of a pooling layer: `(1,1)  rows 1..2, columns 1..2: max(2, 2, 9, 4) = 9`."""
-    values = [number(value, exact) for value in pooled.values]
-    made = f"max({', '.join(values)})" if pooling.kind == "max" else f"({' + '.join(values)}) / {len(values)}"
-    return f"{_place(pooled)}: {made} = {number(pooled.value, exact)}"
+    return f"{_place(pooled)}: {' '.join(_pooled_rows(pooled, pooling, exact))}"
 
 
 def _placed(patch: Patch) -> list[list[tuple[Fraction, Pair]]]:
@@ -179,6 +177,22 @@ def spelled(step: Step, exact: bool = False) -> list[str]:
     if len(whole) <= WIDTH - 3:
         return [whole]
     return [f"{row}+" for row in rows[:-1]] + [f"{rows[-1]} = {number(step.sum, exact)}"]
+
+
+def pool_spelled(pooled: PoolStep, pooling: Pool, exact: bool = False) -> list[str]:
+    """How a window is pooled: `max(2, 2, 9, 4) = 9`; a line per row of the window if long."""
+    rows = _pooled_rows(pooled, pooling, exact)
+    whole = " ".join(rows)
+    return [whole] if len(whole) <= WIDTH - 3 else rows
+
+
+def _pooled_rows(pooled: PoolStep, pooling: Pool, exact: bool) -> list[str]:
+    start, between, end = ("max(", ",", ")") if pooling.kind == "max" else ("(", " +", f") / {len(pooled.values)}")
+    values = [number(value, exact) for value in pooled.values]
+    across = len(pooled.columns)
+    rows = [f"{between} ".join(values[at : at + across]) + between for at in range(0, len(values), across)]
+    last = f"{rows[-1].removesuffix(between)}{end} = {number(pooled.value, exact)}"
+    return [f"{start if at == 0 else ''}{row}" for at, row in enumerate([*rows[:-1], last])]
 
 
 def _factor(value: Fraction, exact: bool) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 from cnncli import networks
 from cnncli.architecture import MOST_BLOCKS, blocks
 from cnncli.architecture_picture import cuboid, picture
-from cnncli.grammar import parse
+from cnncli.grammar import parse, parse_table_token
 from cnncli.networks import Network, stack
 from cnncli.tracing import Trace, trace
 
@@ -38,6 +38,20 @@ def test_layers_that_leave_the_shape_stand_below_the_block_they_follow() -> None
     assert [(block.titles, block.then) for block in found] == [
         (("input",), ()), (("conv 3x3",), ("bn", "relu", "dropout")), (("flatten",), ()), (("dense",), ("softmax",)),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("conv:4:3 crop:2 relu", [(("conv 3x3",), (), (14, 14, 4)), (("cropping",), ("relu",), (10, 10, 4))]),
+        ("conv:4:3 zeropad:1", [(("conv 3x3",), (), (14, 14, 4)), (("zero padding",), (), (16, 16, 4))]),
+        ("zeropad:2 bn gap", [(("zero padding",), ("bn",), (20, 20, 3)), (("global avg pool",), (), (3,))]),
+        ("zeropad:1 conv:4:3 relu", [(("conv 3x3",), ("relu",), (16, 16, 4))]),
+    ],
+)
+def test_layers_that_change_the_shape_are_blocks_of_their_own(text: str, expected: list[tuple[object, ...]]) -> None:
+    made = trace(stack("made", (16, 16, 3), [parse_table_token(token) for token in text.split()]))
+    assert [(block.titles, block.then, block.output) for block in blocks(made)[1:]] == expected
 
 
 def test_stride_is_told_where_it_is_unusual() -> None:

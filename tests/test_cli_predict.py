@@ -129,7 +129,7 @@ def test_predict_patterns_do_not_match_the_copies(cnncli, folder, flat_tflite, p
 
 def test_predict_refuses_to_put_copies_among_the_photos(cnncli, folder, flat_tflite) -> None:
     run = cnncli("predict", ".", "--model", flat_tflite, "--annotate", folder)
-    assert run.code == 2 and "give the copies a folder of their own" in run.err
+    assert run.code == 2 and "its photos are the input; give the results a folder of their own" in run.err
     assert not list(folder.glob("*-labels.*"))
 
 

@@ -50,10 +50,14 @@ def test_run_is_named_after_its_folder(cnncli, flat_model) -> None:
         (["conv:3:3"], 2, "Missing option '--input'"),
         (["-i", "4x4", "conv:3:9"], 1, "larger than its input"),
         (["missing.keras"], 1, "no such file"),
+        (["missing.h5"], 1, "missing.h5"),
+        (["old.h5"], 1, "old.h5: "),
+        (["old.h5", "gap"], 2, "'old.h5' is not a layer. A model file is given alone"),
         (["lenet", "-o", "x.txt"], 2, "expected a name that ends in"),
         ([], 2, "Missing argument"),
     ],
 )
 def test_what_a_user_can_cause_is_said(cnncli, args: list[str], code: int, text: str) -> None:
+    Path("old.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     done = cnncli("visualize", "architecture", *args)
-    assert done.code == code and text in done.err and "Traceback" not in done.err
+    assert done.code == code and text in done.err and "--model" not in done.err

@@ -10,6 +10,7 @@ from PIL import Image
 
 from cnncli.backbones import InputSpec
 from cnncli.images import network_input, read
+from cnncli.learning import variants as learning
 from cnncli.learning.variants import sheet, variants
 from cnncli.sources import Source
 
@@ -44,6 +45,25 @@ def test_mixup_mixes_each_image_with_the_one_before_it(cnncli, here) -> None:
     with Image.open("sheets/other-augment.png") as image:
         assert image.tobytes() == expected.tobytes()
     assert Path("sheets/photo-augment.png").exists()
+
+
+@pytest.mark.parametrize(("listed", "each"), [("flip,blur", 1), ("flip,mixup", 2)])
+def test_each_image_is_augmented_with_no_more_than_its_neighbour(cnncli, here, monkeypatch, listed, each) -> None:
+    for number in range(4):
+        Image.new("RGB", (300, 200), (50 * number, 0, 0)).save(f"{number}.png")
+    seen = []
+    monkeypatch.setattr(learning, "variants", lambda batch, *args, **more: seen.append(batch[:, 0, 0, 0]) or [])
+    names = [f"{number}.png" for number in range(4)]
+    assert cnncli("visualize", "augment", *names, "--augment", listed, "-o", "out/").code == 0
+    assert [batch.tolist() for batch in seen] == [[50 * n, 50 * ((n - 1) % 4)][:each] for n in range(4)]
+
+
+def test_image_whose_end_is_missing_is_said_and_left_out(cnncli, here) -> None:
+    content = Path("photo.png").read_bytes()
+    Path("cut.png").write_bytes(content[: len(content) // 2])  # its header is whole
+    done = cnncli("visualize", "augment", "cut.png", "photo.png", "--augment", "flip", "-o", "out/")
+    assert done.code == 3 and "cut.png: " in done.err
+    assert [path.name for path in Path("out").iterdir()] == ["photo-augment.png"]
 
 
 def test_small_images_keep_their_size(cnncli, here) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def test_one_run_is_drawn_as_training_draws_it(cnncli, runs) -> None:
     expected = curves.picture(rows(4), title="short", best_epoch=4)
     with Image.open("short-curves.png") as image:
         assert image.tobytes() == expected.tobytes()
+
+
+def test_run_whose_name_is_not_utf8_is_drawn(cnncli, runs) -> None:
+    name = os.fsdecode(b"r\xff")
+    Path("runs/short").rename(name)
+    done = cnncli("visualize", "curves", name)
+    assert (done.code, done.err) == (0, "r\\xff -> r_-curves.png\n") and Path("r_-curves.png").exists()
+    assert cnncli("visualize", "curves", name, "runs/long").code == 0
 
 
 def test_picture_of_an_earlier_time_is_replaced(cnncli, runs) -> None:

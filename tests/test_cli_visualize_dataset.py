@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from cnncli.datasets import contact
 
 COLOURS = {"cat": (250, 10, 20), "dog": (10, 240, 30), "sea_lion": (20, 30, 230)}
 
@@ -38,6 +41,14 @@ def test_sheet_shows_the_chosen_split_classes_and_number(cnncli, photos) -> None
         assert area("photos-sheet.png", colour) == 0
 
 
+def test_class_is_the_one_of_exactly_that_name(cnncli, photos) -> None:
+    Path("photos/train/cat").rename("photos/train/Dog")
+    assert cnncli("visualize", "dataset", "photos", "--split", "train", "--class", "dog").code == 0
+    assert area("photos-sheet.png", COLOURS["cat"]) == 0 < area("photos-sheet.png", COLOURS["dog"])
+    done = cnncli("visualize", "dataset", "photos", "--class", "DOG")
+    assert done.code == 1 and "2 classes are called so; give the id: Dog, dog" in done.err
+
+
 def test_sheet_of_everything_is_that_of_data_show(cnncli, photos) -> None:
     assert cnncli("visualize", "dataset", "photos", "-o", "a.png").code == 0
     assert cnncli("data", "show", "photos", "-o", "b.png").code == 0
@@ -54,7 +65,7 @@ def test_image_that_cannot_be_read_is_named_and_the_others_are_shown(cnncli, pho
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        (["photos", "--class", "dgo"], 1, "it has no class 'dgo'. Did you mean 'dog'?"),
+        (["photos", "--class", "dgo"], 1, "--class dgo: photos has no such class; did you mean dog?"),
         (["photos", "--split", "val"], 1, "it has no split 'val'; expected train or test"),
         (["photos", "--count", "1000", "--size", "1024"], 1, "more than 100 megapixels"),
         (["photos", "-o", "photos/sheet.png"], 2, "would become a part of it"),
@@ -65,6 +76,21 @@ def test_what_a_user_can_cause_is_said(cnncli, photos, args: list[str], code: in
     done = cnncli("visualize", "dataset", *args)
     assert done.code == code and text in done.err
     assert not list(photos.rglob("*sheet.png"))
+
+
+def test_data_whose_name_is_not_utf8_is_drawn(cnncli, photos) -> None:
+    name = os.fsdecode(b"d\xff")
+    Path("photos/train").rename(name)
+    assert cnncli("visualize", "dataset", name).code == 0 and area("d_-sheet.png", COLOURS["cat"])
+    assert cnncli("data", "show", name).code == 0
+
+
+def test_place_inside_of_the_data_is_refused_before_an_image_is_read(cnncli, photos, monkeypatch) -> None:
+    monkeypatch.setattr(contact, "data_sheet", lambda *args: pytest.fail("an image would be read"))
+    assert cnncli("visualize", "dataset", "photos", "-o", "photos/sheet.png").code == 2
+    monkeypatch.chdir("photos/train")
+    done = cnncli("visualize", "dataset", "../../photos")
+    assert done.code == 2 and "would become a part of it" in done.err
 
 
 def test_class_without_a_readable_image_is_an_error(cnncli, photos) -> None:

@@ -72,6 +72,15 @@ def test_what_a_user_can_cause_is_one_line(cnncli, here, args: list[str], code: 
     assert done.code == code and text in done.err and "Traceback" not in done.err
 
 
+def test_pictures_do_not_go_into_the_folder_that_they_are_made_from(cnncli, here) -> None:
+    for args in (["."], [str(here)], [".", "-o", "x.png"], [".", "-o", "./"]):
+        done = cnncli("visualize", "pixels", *args)
+        assert done.code == 2 and "its photos are the input" in done.err
+    assert [path.name for path in here.iterdir()] == ["photo.png"]
+    assert cnncli("visualize", "pixels", ".", "-o", "out/").code == 0
+    assert Path("out/photo-pixels.png").exists()
+
+
 def test_choices_are_those_of_the_library() -> None:
     assert tuple(planes.RANGES) == pixels._RANGES and pixels._CHANNELS == planes.CHANNELS
 

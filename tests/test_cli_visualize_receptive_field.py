@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
-from models_for_tests import brightest_channel_model
+from models_for_tests import brightest_channel_model, colour_detector
 from PIL import Image
 
 from cnncli import networks
 from cnncli.backbones import InputSpec
 from cnncli.images import Picture, network_input
+from cnncli.modelfile import CARD
 from cnncli.receptive import last_with_window, nested, view
 from cnncli.receptive_picture import picture
 from cnncli.tracing import trace
@@ -24,7 +26,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Image.Image) ->
 
 
 @pytest.mark.parametrize(
-    ("args", "resize"), [([], "crop"), (["--resize", "pad"], "pad"), (["--layer", "conv2", "--at", "7,3"], "crop")]
+    ("args", "resize"),
+    [
+        ([], "crop"),
+        (["--resize", "pad"], "pad"),
+        (["--layer", "conv2", "--at", "7,3"], "crop"),
+        (["--layer", "-1", "--at", "7,3"], "crop"),
+    ],
 )
 def test_frames_lie_on_the_image_as_the_network_sees_it(cnncli, here, photo, args: list[str], resize: str) -> None:
     done = cnncli("visualize", "receptive-field", "lenet", "photo.png", *args)
@@ -41,7 +49,23 @@ def test_frames_lie_on_the_image_as_the_network_sees_it(cnncli, here, photo, arg
 def test_other_input_and_grey_network_are_used(cnncli, here) -> None:
     assert cnncli("visualize", "receptive-field", "pyramid", "photo.png", "-i", "40x60", "-o", "x.png").code == 0
     with Image.open("x.png") as image:
-        assert image.height == round(800 / 60) * 40 + 32
+        assert image.height == round(800 / 60) * 40 + 2 * (16 + 4 * 6)  # margins, and room for four frames
+
+
+def test_model_file_without_a_card_is_drawn_and_one_whose_card_is_damaged_is_refused(cnncli, here) -> None:
+    colour_detector(Path("model.keras"))
+    with zipfile.ZipFile("model.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name, card in (("bare.keras", None), ("damaged.keras", b'{"schema": 1}')):
+        with zipfile.ZipFile(name, "w") as archive:
+            for member, content in members.items():
+                if member != CARD:
+                    archive.writestr(member, content)
+            if card:
+                archive.writestr(CARD, card)
+    assert cnncli("visualize", "receptive-field", "bare.keras", "photo.png").code == 0
+    done = cnncli("visualize", "receptive-field", "damaged.keras", "photo.png")
+    assert done.code == 1 and "damaged.keras: its model card is not valid" in done.err
 
 
 @pytest.mark.parametrize(
@@ -49,7 +73,8 @@ def test_other_input_and_grey_network_are_used(cnncli, here) -> None:
     [
         (["lenett", "photo.png"], 2, "Did you mean lenet?"),
         (["lenet", "missing.png"], 1, "missing.png: "),
-        (["lenet", "photo.png", "--layer", "conv9"], 1, "Did you mean conv"),
+        (["lenet", "photo.png", "--layer", "conv9"], 1, "did you mean conv"),
+        (["lenet", "photo.png", "--layer", "9"], 1, "or a convolution by number, 0 to 1"),
         (["lenet", "photo.png", "--layer", "flatten"], 1, "its output is a vector"),
         (["lenet", "photo.png", "--at", "5,0"], 1, "no cell 0,5 in a map of 5x5"),
         (["model.keras", "photo.png"], 1, "no convolution or pooling layer"),

@@ -20,8 +20,9 @@ from cnncli import images
 from cnncli.backbones import ImageClass, InputSpec, Resize
 from cnncli.datasets import memory
 from cnncli.datasets.dataset import Dataset, Example
-from cnncli.datasets.pixels import Failure, Pixels, load, survey
+from cnncli.datasets.pixels import Failure, Pixels, load, spec_to_show, survey
 from cnncli.errors import CacheError
+from cnncli.images import Header
 from cnncli.inference.models import ReadyModel
 from cnncli.inference.pipeline import predict
 from cnncli.modelfile import ModelCard
@@ -207,6 +208,22 @@ def test_survey_finds_the_common_size_and_colour(tmp_path: Path) -> None:
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "size", "expected"),
+    [
+        ([Header(20, 10, True)], None, InputSpec(10, 20, "gray", "pad")),
+        ([Header(20, 10, True), Header(20, 10, False)], None, InputSpec(10, 20, "rgb", "pad")),
+        ([Header(20, 10, False), Header(10, 20, False)], None, InputSpec(128, 128, "rgb", "pad")),
+        ([Header(129, 10, False)], None, InputSpec(128, 128, "rgb", "pad")),
+        ([Header(20, 10, True), Header(900, 10, True)], (48, 64), InputSpec(48, 64, "gray", "pad")),
+    ],
+)
+def test_images_to_show_decide_size_and_colour(
+    headers: list[Header], size: tuple[int, int] | None, expected: InputSpec
+) -> None:
+    assert spec_to_show(headers, size, "pad") == expected
 
 
 def test_array_that_does_not_fit_lies_in_the_cache_folder(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from cnncli.backbones import InputSpec
+from cnncli.errors import CnncliError
+from cnncli.framing import framing
 from cnncli.heatmap import colour_bar, framed, on_photo, overlay, pixel_box, tinted
 from cnncli.mapgrid import even_grid
 from cnncli.panels import Panel, Scale, panel_sheet
-from cnncli.view import view
 
 
 def test_hotter_is_lighter_for_every_grey_below() -> None:
@@ -19,7 +23,7 @@ def test_hotter_is_lighter_for_every_grey_below() -> None:
 
 
 def test_a_map_lies_on_the_part_of_the_photo_that_the_network_sees() -> None:
-    seen = view((300, 200), InputSpec(32, 32))
+    seen = framing((300, 200), InputSpec(32, 32))
     assert pixel_box(seen) == (50, 0, 250, 200)
     values = np.zeros((4, 4), np.float32)
     values[1, 2] = 8
@@ -30,7 +34,7 @@ def test_a_map_lies_on_the_part_of_the_photo_that_the_network_sees() -> None:
 
 
 def test_of_a_padded_input_the_padding_is_not_drawn() -> None:
-    seen = view((200, 100), InputSpec(32, 32, resize="pad"))  # 16 rows of padding, 8 above
+    seen = framing((200, 100), InputSpec(32, 32, resize="pad"))  # 16 rows of padding, 8 above
     values = np.repeat(np.arange(4, dtype=np.float32)[:, np.newaxis], 4, axis=1)
     drawn = on_photo(values, even_grid(4, 4, (32, 32)), seen)
     assert drawn.shape == (100, 200)
@@ -40,7 +44,7 @@ def test_of_a_padded_input_the_padding_is_not_drawn() -> None:
 
 def test_what_the_network_does_not_see_is_dark_and_hatched() -> None:
     photo = Image.new("RGB", (300, 200), (200, 100, 50))
-    seen = view(photo.size, InputSpec(32, 32))
+    seen = framing(photo.size, InputSpec(32, 32))
     pixels = np.asarray(framed(photo, seen))
     outside = {tuple(pixel) for pixel in pixels[:, :50].reshape(-1, 3).tolist()}
     assert outside == {(80, 40, 20), (120, 80, 60)}
@@ -49,7 +53,7 @@ def test_what_the_network_does_not_see_is_dark_and_hatched() -> None:
 
 def test_the_hottest_place_has_a_ring_and_the_whole_view_no_frame() -> None:
     photo = Image.new("RGB", (64, 64), (128, 128, 128))
-    seen = view(photo.size, InputSpec(32, 32))
+    seen = framing(photo.size, InputSpec(32, 32))
     drawn = np.asarray(overlay(photo, np.ones((2, 2), np.float32), even_grid(2, 2, (32, 32)), seen, 1.0, (32, 20)))
     hot = tinted(np.array([128.0]), np.array([1.0]))[0]
     assert (drawn[0, 0] == hot).all() and (drawn[20, 32] == hot).all()
@@ -62,7 +66,7 @@ def test_a_map_that_is_nowhere_above_zero_is_cold() -> None:
         photo,
         np.full((2, 2), -1, np.float32),
         even_grid(2, 2, (32, 32)),
-        view(photo.size, InputSpec(32, 32)),
+        framing(photo.size, InputSpec(32, 32)),
         0.0,
         None,
     )
@@ -93,3 +97,22 @@ def test_long_words_in_panels_are_broken_not_cut() -> None:
     one = panel_sheet("t", "a", [Panel(picture, "h", ("w" * 20,))])
     two = panel_sheet("t", "a", [Panel(picture, "h", ("w" * 60,))])
     assert one.width == two.width and two.height > one.height
+
+
+def test_more_panels_than_a_picture_holds_are_refused_as_soon_as_they_are_seen() -> None:
+    made = []
+
+    def panels() -> Iterator[Panel]:
+        for number in range(1000):
+            made.append(number)
+            yield Panel(Image.new("L", (4000, 4000)), str(number))
+
+    with pytest.raises(CnncliError, match=r"7 panels: more than 100 megapixels; expected fewer: name some layers"):
+        panel_sheet("t", "a", panels())
+    assert made == list(range(7))
+
+
+def test_panels_that_would_leave_more_than_a_picture_holds_empty_are_refused() -> None:
+    uneven = [Panel(Image.new("L", size), "x") for size in ((4000, 10), (10, 4000), *[(10, 10)] * 5)]
+    with pytest.raises(CnncliError, match="7 panels: more than 100 megapixels"):
+        panel_sheet("t", "a", uneven, 7)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from cnncli.errors import OutputError
-from cnncli.outputs import FORMATS, Destination, safe_name, save
+from cnncli.outputs import FORMATS, Destination, check_apart, safe_name, save
 from cnncli.sources import Source
 
 
@@ -29,6 +30,26 @@ def test_results_go_to_the_current_folder_under_names_of_their_own(folder: Path)
     target = Destination(None, several=True, inputs_in=lambda place: ["cat-blur.png"])
     found = [target.path_for(CAT, what, ".png") for what in ("blur", "blur", "sharpen")]
     assert found == [Path("cat-blur-2.png"), Path("cat-blur-3.png"), Path("cat-sharpen.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("lenet", "lenet"), ("mobilenet-0.75", "mobilenet-0.75"), ("course:d4", "course_d4"), ("50%20", "50_20"),
+     (os.fsdecode(b"r\xff"), "r_"), ("Äpfel", "Äpfel"), ("../x", "_x"), ("", "result")],
+)  # fmt: skip
+def test_result_of_what_is_no_image_is_named_after_it(folder: Path, name: str, stem: str) -> None:
+    target = Destination(None, several=False, inputs_in=no_inputs)
+    assert target.path_for(name, "curves", ".png") == Path(f"{stem}-curves.png")
+
+
+def test_results_do_not_go_into_a_folder_of_inputs(folder: Path) -> None:
+    Path("photos/inside").mkdir(parents=True)
+    Path("link").symlink_to("photos")
+    for inputs in (["photos"], ["x.png", "./photos/"], ["link"], [str(folder / "photos")]):
+        with pytest.raises(OutputError, match="-o photos: its photos are the input; give the results a folder"):
+            check_apart("-o", Path("photos"), inputs)
+    for inputs in (["photos/inside"], ["."], ["photos/1.png"], ["\0"], []):
+        check_apart("-o", Path("photos"), inputs)
 
 
 @pytest.mark.parametrize("output", ["new/", "there"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -78,16 +80,25 @@ def six() -> tuple[Image.Image, list[list[float]]]:
 
 def test_csv_of_one_channel_is_its_matrix() -> None:
     image, numbers = six()
-    text = planes.as_csv(planes.planes(image, channel=None, at=None, size=None), "-1..1")
+    text = "".join(planes.as_csv(planes.planes(image, channel=None, at=None, size=None), "-1..1"))
     rows = [[float(cell) for cell in row] for row in csv.reader(io.StringIO(text))]
     assert np.abs(np.array(rows) - numbers).max() < 0.005  # a step of 256 is 0.0078
     assert text.splitlines()[4].split(",")[6:8] == ["1", "0.803922"]
 
 
 def test_csv_of_three_channels_has_a_line_for_each_pixel(noise) -> None:
-    lines = planes.as_csv(found(noise, at=(3, 4), size=(2, 2)), "0..255").splitlines()
+    lines = "".join(planes.as_csv(found(noise, at=(3, 4), size=(2, 2)), "0..255")).splitlines()
     assert lines[0] == "x,y,red,green,blue" and len(lines) == 5
     assert lines[2] == ",".join(map(str, (4, 4, *noise[4, 4])))
+
+
+def test_csv_comes_row_by_row_in_the_memory_of_one() -> None:
+    large = found(np.full((2000, 3000, 3), 9, np.uint8))
+    tracemalloc.start()
+    count = sum(text.count("\n") for text in itertools.islice(planes.as_csv(large, "0..1"), 21))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 1 + 20 * 3000 and peak < 5_000_000  # bytes; all of it as numbers of Python takes a gigabyte
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,19 @@ def test_nested_fields_grow_and_lie_within_each_other() -> None:
                     assert c <= a < b <= d, name
 
 
-@pytest.mark.parametrize("cell", [(19, 0), (0, 16), (0,)])
+def test_cell_in_the_padding_sees_nothing_of_the_input_nor_of_the_layers_between() -> None:
+    traced = typed("conv:1:3 conv:1:3:p5 conv:1:1")
+    corner = view(traced, 3, (0, 0))
+    assert (corner.field, corner.seen) == (((-5, 0), (-5, 0)), ((0, 0), (0, 0)))
+    assert [(one.row.node.name, one.cell) for one in nested(traced, 3, (0, 0))] == [(traced.rows[3].node.name, (0, 0))]
+
+
+def test_cell_between_the_windows_of_a_transposed_convolution_sees_nothing() -> None:
+    traced = typed("conv:1:3 tconv:1:1:s2")
+    assert [view(traced, 2, (at, 0)).seen for at in (0, 1, 2)] == [((0, 3),) * 2, ((0, 0),) * 2, ((1, 4), (0, 3))]
+
+
+@pytest.mark.parametrize("cell", [(19, 0), (0, 16), (0,), (-1, 0), (0, -2)])
 def test_cell_that_the_layer_does_not_have_is_refused(cell: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"conv: no cell .* in a map of 19x16"):
         view(typed("conv:1:3"), 1, cell)
@@ -137,11 +149,33 @@ def frames(views: list[View], height: int = 21, width: int = 18) -> np.ndarray:
 
 def test_frame_lies_around_exactly_the_pixels_that_are_seen() -> None:
     traced, scale = typed("conv:1:3:s2 conv:1:3:s2"), round(800 / 21)
-    pixels = frames([view(traced, 2, (1, 1))])[: 16 + 21 * scale, : 16 + 18 * scale]
+    corner = 16 + 6  # the margin, and the room for a frame
+    pixels = frames([view(traced, 2, (1, 1))])[: corner + 21 * scale, : corner + 18 * scale]
     inked = np.argwhere((pixels == DISTINCT[0]).all(axis=-1))
     (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
-    assert (top, left) == (16 + 4 * scale - 3, 16 + 4 * scale - 3)
-    assert (bottom, right) == (16 + 11 * scale + 2, 16 + 11 * scale + 2)
+    assert (top, left) == (corner + 4 * scale - 3, corner + 4 * scale - 3)
+    assert (bottom, right) == (corner + 11 * scale + 2, corner + 11 * scale + 2)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
+@pytest.mark.parametrize("text", [" ".join(["conv:8:3"] * count) for count in (2, 6)])
+@pytest.mark.parametrize("side", [224, 600])
+def test_nested_frames_in_a_corner_lie_where_their_fields_are(side: int, text: str, corner: tuple[int, int]) -> None:
+    traced = trace(stack("typed", (side, side, 3), parse([text])))
+    index = len(traced.rows) - 1
+    views = nested(traced, index, tuple(place % traced.output[0] for place in corner))
+    scale, origin = round(800 / side), 16 + 6 * len(views)
+    drawn = np.asarray(picture(np.zeros((side, side, 3), np.uint8), views))[:, : origin + side * scale + 6]
+    assert len(views) == len(text.split())
+    shown = views if scale > 1 else views[:1]  # a pixel apart, the smallest covers the others
+    for one, colour in zip(shown, DISTINCT, strict=False):
+        ys, xs = np.nonzero((drawn == colour).all(axis=-1))
+        (top, bottom), (left, right) = one.field or one.seen
+        # a smaller frame may cover the line on the corner's sides, where all of them end
+        far = {0: (ys.max() - 2, xs.max() - 2), -1: (ys.min() + 3, xs.min() + 3)}
+        ends = {0: (bottom, right), -1: (top, left)}
+        for axis in (0, 1):
+            assert far[corner[axis]][axis] == origin + ends[corner[axis]][axis] * scale, (one.row.node.name, axis)
 
 
 def test_ground_is_shown_where_a_field_reaches_over_the_edge() -> None:
@@ -156,9 +190,19 @@ def test_frame_that_reaches_very_far_ends_at_the_edge() -> None:
     picture = frames([view(traced, 2, (4, 4))], 16, 16)
     side = 16 + 2 * 12  # margins of three quarters of the image
     inked = np.argwhere((picture[:, : 16 + side * 20] == DISTINCT[0]).all(axis=-1))
-    assert inked.min() == 16 + 6 - 3 and inked.max() == 16 + side * 20 - 6 + 2
+    assert inked.min() == 16 + 6 - 3 and inked.max() == 16 + 6 + side * 20 + 2
+
+
+def test_field_that_lies_beyond_the_ground_is_a_line_at_its_edge() -> None:
+    traced = typed("conv:1:3:p40", 16, 16)
+    ground = frames([view(traced, 1, (0, 48))], 16, 16)[:, : 16 + 40 * 20]
+    ys, xs = np.nonzero((ground == DISTINCT[0]).all(axis=-1))
+    assert (ys.min(), ys.max()) == (16 + 6 - 3, 16 + 6 + 2)
+    assert (xs.min(), xs.max()) == (16 + 6 + (12 + 8) * 20 - 3, 16 + 6 + (12 + 11) * 20 + 2)
 
 
 def test_caption_says_which_cell_sees_how_much() -> None:
     traced = typed("conv:1:3:s2 pool:2")
     assert caption(view(traced, 2, (1, 2))) == ("pool (max pool 2x2) sees 5x5 pixels", "cell 2,1 of 5x4")
+    padded = typed("conv:1:3:p9")
+    assert caption(view(padded, 1, (0, 0)))[0] == "conv (conv 3x3) sees nothing of the image"

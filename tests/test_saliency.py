@@ -11,12 +11,13 @@ import pytest
 from models_for_tests import CHANNELS, COLOUR_CELLS, colour_detector, compiled_copy
 from PIL import Image
 
-from cnncli.backbones import ImageClass
+from cnncli.commands.visualize import gradcam
 from cnncli.errors import ModelError
+from cnncli.inference import saliency
 from cnncli.inference.faithfulness import Faithfulness, faithfulness
 from cnncli.inference.occlusion import GRID, occlusion_maps
 from cnncli.inference.request import ModelRequest
-from cnncli.inference.saliency import Explanation, Question, class_index, explain, open_explainer
+from cnncli.inference.saliency import Explanation, Question, explain, open_explainer
 from cnncli.mapgrid import MapGrid, even_grid
 from cnncli.sources import Source
 
@@ -240,17 +241,5 @@ def test_gains_are_positive_where_the_map_is_better_than_chance() -> None:
     assert Faithfulness(0.1, 0.7, 0.3, 0.4).gains == pytest.approx((0.2, 0.3))
 
 
-CRANES = (ImageClass("n1", "crane"), ImageClass("n2", "crane"), ImageClass("n3", "Egyptian_cat"))
-
-
-@pytest.mark.parametrize(("name", "index"), [("n2", 1), ("Egyptian_cat", 2), ("egyptian  CAT", 2)])
-def test_classes_are_found_by_id_and_by_label(name: str, index: int) -> None:
-    assert class_index(CRANES, name) == index
-
-
-@pytest.mark.parametrize(
-    ("name", "said"), [("crane", "n1, n2"), ("cat", "did you mean Egyptian_cat"), ("", "no such class")]
-)
-def test_classes_that_are_not_clear_are_refused(name: str, said: str) -> None:
-    with pytest.raises(ModelError, match=said):
-        class_index(CRANES, name)
+def test_command_offers_every_method() -> None:
+    assert saliency.METHODS == gradcam.METHODS

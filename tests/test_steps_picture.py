@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnncli.errors import ShapeError
+from cnncli.errors import CnncliError, ShapeError
 from cnncli.explanations import Exercise
 from cnncli.kernels import find
 from cnncli.matrices import course, matrix_argument
@@ -68,6 +68,34 @@ def test_pooling_without_a_kernel_spells_its_windows() -> None:
 def test_too_many_steps_are_refused() -> None:
     with pytest.raises(ShapeError, match=f"196 steps: at most {MOST_STEPS}"):
         scenes(Exercise(course()["digit-b"].matrix, find("cross")))
+
+
+def grey(side: int) -> str:
+    return ";".join(" ".join(str((3 * row * column) % 256) for column in range(side)) for row in range(side))
+
+
+def test_global_pooling_has_a_line_for_each_row_of_its_window() -> None:
+    matrix = matrix_argument(grey(28)).matrix
+    for token, (first, last) in {
+        "gap": ("row 1, column 1:  (0 + 0", "/ 784 = "), "gmp": ("row 1, column 1:  max(0, 0", ") = 255")
+    }.items():  # fmt: skip
+        (scene,) = scenes(Exercise(matrix, None, pools=(parse_pool(token),)))
+        assert len(scene.lines) == 28 and scene.lines[0].startswith(first) and last in scene.lines[-1]
+        numbers = " ".join(scene.lines).split("(")[1].split(")")[0].replace(",", "").replace("+", "").split()
+        assert [int(number) for number in numbers] == [int(value) for row in matrix for value in row]
+        (image,) = pictures([scene])
+        assert image.width < 3200  # one line would take 37,782
+
+
+def test_pictures_that_take_too_much_memory_are_refused_before_they_are_drawn() -> None:
+    found = scenes(Exercise(matrix_argument(grey(60)).matrix, find("cross"), Setting(stride=6)))
+    assert len(found) == MOST_STEPS
+    with pytest.raises(CnncliError, match=r"100 pictures of [\d,]+x[\d,]+ pixels: more than 100 megapixels; expected"):
+        pictures(found)
+
+
+def test_largest_map_by_hand_is_drawn() -> None:
+    assert len(pictures(scenes(Exercise(course()["m10"].matrix, find("cross"), Setting("same"))))) == MOST_STEPS
 
 
 def drawn(found: list[Scene]) -> list[np.ndarray]:

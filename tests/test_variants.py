@@ -44,6 +44,13 @@ def test_each_augmentation_has_a_row_and_all_of_them_one_more(batch) -> None:
     assert [row.names for row in variants(batch, ("blur",), seed=0, count=1)] == [("blur",)]
 
 
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_image_is_changed_alike_in_a_batch_of_any_size(batch, name: str) -> None:
+    alone = batch[[0, -1]] if name == "mixup" else batch[:1]
+    (whole,), (small,) = (variants(some, (name,), seed=3, count=2) for some in (batch, alone))
+    assert (whole.images == small.images).all()
+
+
 def test_seed_decides(batch) -> None:
     one, same, other = (variants(batch, ("cutout",), seed=seed, count=4)[0].images for seed in (1, 1, 2))
     assert (one == same).all() and (one != other).any()

@@ -172,18 +172,15 @@ def _write_overview(about: Overview, fingerprint: str, notes: tuple[str, ...], f
 
 def _sheet_path(dataset: Dataset, output: str | None) -> Path | str | None:
     """Where the contact sheet goes: a path, `-`, or None where it would become a part of the data."""
-    from urllib.parse import quote
-
     from cnncli.datasets.contact import check_place, lies_inside
     from cnncli.outputs import FORMATS, Destination
-    from cnncli.sources import Source
 
     destination = Destination(output, several=False, inputs_in=lambda folder: [])
     if destination.is_stdout:
         return "-"
     if destination.suffix is not None and destination.suffix not in FORMATS:
         raise OutputError(f"-o {output}: expected a name that ends in {', '.join(FORMATS)}")
-    path = destination.path_for(Source(f"{quote(short_name(dataset))}.png"), "sheet", ".png")
+    path = destination.path_for(short_name(dataset), "sheet", ".png")
     if output is None and lies_inside(path, dataset):
         console.note("no contact sheet: this directory is a part of the data set; -o FILE says where else to write it")
         return None

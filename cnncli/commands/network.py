@@ -11,6 +11,8 @@ import click
 from cnncli import grammar, networks
 from cnncli.networks import Network, stack
 
+_MODEL_FILES = (".keras", ".tflite", ".h5")
+
 
 def any_network(words: tuple[str, ...], size: str | None) -> Network:
     """What NET|FILE|LAYER... stand for: a file or run folder that exists, else as `stacked`.
@@ -19,16 +21,16 @@ def any_network(words: tuple[str, ...], size: str | None) -> Network:
     """
     if len(words) == 1 and networks.find(words[0]) is None:
         path = Path(words[0])
-        if path.exists() or path.suffix in (".keras", ".tflite"):
+        if path.exists() or path.suffix in _MODEL_FILES:
             found = of_model(words[0], size, None, None)
             return replace(found, name=path.resolve().name) if path.is_dir() else found  # of a run: its folder's
-    return stacked(words, size, None, None)
+    return stacked(words, size, None, None, "A model file is given alone")
 
 
-def stacked(words: tuple[str, ...], size: str | None, dims: int | None, classes: str | None) -> Network:
+def stacked(words: tuple[str, ...], size: str | None, dims: int | None, classes: str | None, for_files: str) -> Network:
     """The network that LAYER... or NAME stand for, with another input if `size` is given.
 
-    Raises UsageError, GrammarError.
+    `for_files` says how a model file is given. Raises UsageError, GrammarError.
     """
     number = None if classes is None else grammar.number(classes, "--classes")
     if len(words) == 1 and (network := networks.find(words[0], number)):
@@ -37,7 +39,7 @@ def stacked(words: tuple[str, ...], size: str | None, dims: int | None, classes:
         return _with_size(network, size)
     if classes is not None:
         raise click.UsageError("--classes is for a named net; write the last layer as dense:N.")
-    if meant := _other_meaning(words[0]):
+    if meant := _other_meaning(words[0], for_files):
         raise click.UsageError(meant)
     layers = grammar.parse(words)
     if not layers:
@@ -47,12 +49,12 @@ def stacked(words: tuple[str, ...], size: str | None, dims: int | None, classes:
     return stack("stack", grammar.input_shape(size, dims or 2, vector=grammar.starts_with_vector(layers)), layers)
 
 
-def _other_meaning(word: str) -> str | None:
+def _other_meaning(word: str, for_files: str) -> str | None:
     """What to say where a word was not meant as a layer but as a model file or, misspelt, as a network."""
     if word.split(":")[0].strip() in grammar.GRAMMAR or " " in word:
         return None
-    if word.endswith((".keras", ".tflite", ".h5")) or os.path.lexists(word):
-        return f"{word!r} is not a layer. A model file is given as --model {word}"
+    if word.endswith(_MODEL_FILES) or os.path.lexists(word):
+        return f"{word!r} is not a layer. {for_files}"
     close = networks.similar(word)
     if networks.find(word):
         return f"{word!r} is a whole network: nothing can follow it"

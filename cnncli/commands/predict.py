@@ -147,13 +147,10 @@ def _outputs(annotate: Path | None, explain: Path | None, images: tuple[str, ...
 
 def _names(option: str, folder: Path, images: tuple[str, ...], recursive: bool) -> Names:
     from cnncli import sources
-    from cnncli.outputs import Names
+    from cnncli.outputs import Names, check_apart
 
+    check_apart(option, folder, images)
     try:
-        if any(Path(image).is_dir() and folder.is_dir() and folder.samefile(image) for image in images):
-            raise click.UsageError(
-                f"{option} {folder}: its photos are the input; give the copies a folder of their own"
-            )
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise click.UsageError(f"{option} {folder}: cannot be used as a folder ({problem.strerror})") from None

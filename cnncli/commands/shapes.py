@@ -107,7 +107,7 @@ def shapes(
     elif model is not None:
         network = of_model(model, size, dims, classes)
     else:
-        network = stacked(layers, size, dims, classes)
+        network = stacked(layers, size, dims, classes, f"A model file is given as --model {layers[0]}")
     traced = trace(network)
     if form == "json":
         from cnncli.layertable import trace_object

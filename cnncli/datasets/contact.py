@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ from typing import TypeVar
 from PIL import Image
 
 from cnncli import images
+from cnncli.classnames import class_index
 from cnncli.datasets.dataset import Dataset, Example, Split
 from cnncli.datasets.inspection import source_of
 from cnncli.errors import DataError, ImageError, OutputError
-from cnncli.sheet import class_sheet, fitted
+from cnncli.sheet import check_pixels, class_sheet, fitted
 from cnncli.text import printable
 
 _FEW_CLASSES = 20
 _PX, _PX_OF_MANY = 96, 64  # the longer side of a picture on the sheet, with few classes and with many
 _ACROSS, _ACROSS_OF_MANY = 10, 5  # pictures of a class
-_MOST_PIXELS = 100_000_000  # of a sheet: 300 MB while it is made
 
 Item = TypeVar("Item")
 
@@ -34,15 +33,12 @@ class Style:
     side_px: int | None = None  # the longer side of a picture
 
     def of(self, num_classes: int) -> tuple[int, int]:
-        """Pictures of a class, and their longer side in pixels. Raises DataError if they make no picture."""
+        """Pictures of a class, and their longer side in pixels. Raises CnncliError if they make no picture."""
         few = num_classes <= _FEW_CLASSES
         across = self.count or (_ACROSS if few else _ACROSS_OF_MANY)
         side = self.side_px or (_PX if few else _PX_OF_MANY)
-        if num_classes * across * side * side > _MOST_PIXELS:
-            raise DataError(
-                f"{num_classes:,} classes with {across} images of {side} pixels: more than "
-                f"{_MOST_PIXELS // 10**6} megapixels; expected fewer or smaller images, or some of the classes"
-            )
+        what = f"{num_classes:,} classes with {across} images of {side} pixels"
+        check_pixels(num_classes * across * side * side, what, "fewer or smaller images, or some of the classes")
         return across, side
 
 
@@ -55,7 +51,7 @@ def data_sheet(
 ) -> Image.Image:
     """The sheet of some examples, mode `RGB`: a row for each class that has any. The same data give the same sheet.
 
-    `failed` hears of images that cannot be read, and why. Raises DataError if there is nothing to show, or too much.
+    `failed` hears of images that cannot be read, and why. Raises CnncliError if there is nothing to show, or too much.
     """
     by_class: defaultdict[int, list[Example]] = defaultdict(list)
     for example in examples:
@@ -64,7 +60,7 @@ def data_sheet(
     rows = []
     for done, label in enumerate(sorted(by_class), 1):
         name = printable(dataset.classes[label].words)
-        rows.append((name, list(_thumbnails(spread(by_class[label], across), side, failed))))
+        rows.append((name, list(_thumbnails(thinned(by_class[label], across), side, failed))))
         progress(done, len(by_class))
     shown = [row for row in rows if row[1]]
     if not shown:
@@ -85,23 +81,13 @@ def _thumbnails(
 def chosen(dataset: Dataset, split: Split | None, classes: Sequence[str]) -> list[Example]:
     """The examples of a split (None: all) and of some classes by label or id (none: all).
 
-    Raises DataError for a split or class that the data set does not have.
+    Raises CnncliError for a split or class that the data set does not have.
     """
     if split is not None and split not in dataset.splits:
         raise DataError(f"{dataset.name}: it has no split {split!r}; expected {' or '.join(dataset.splits)}")
-    labels = {_index(dataset, name) for name in classes} or set(range(len(dataset.classes)))
+    labels = {class_index(dataset.classes, name, dataset.name) for name in classes} or set(range(len(dataset.classes)))
     splits = [dataset.splits[split]] if split is not None else dataset.splits.values()
     return [example for examples in splits for example in examples if example.label in labels]
-
-
-def _index(dataset: Dataset, name: str) -> int:
-    for index, one in enumerate(dataset.classes):
-        if name.casefold() in (one.id.casefold(), one.label.casefold(), one.words.casefold()):
-            return index
-    labels = [one.label for one in dataset.classes]
-    close = difflib.get_close_matches(name, labels, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Its classes begin with {', '.join(labels[:5])}"
-    raise DataError(f"{dataset.name}: it has no class {name!r}. {hint}")
 
 
 def check_place(path: Path, dataset: Dataset) -> None:
@@ -119,7 +105,7 @@ def lies_inside(path: Path, dataset: Dataset) -> bool:
     return root.is_dir() and path.resolve().is_relative_to(root)
 
 
-def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
+def thinned(items: Sequence[Item], count: int) -> Sequence[Item]:
     """At most `count` of them at equal distances."""
     if len(items) <= count:
         return items

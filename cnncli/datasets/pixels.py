@@ -13,12 +13,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from cnncli import images
-from cnncli.backbones import InputSpec
+from cnncli.backbones import InputSpec, Resize
 from cnncli.datasets.cores import Progress, on_cores
 from cnncli.datasets.dataset import Dataset, Example
 from cnncli.datasets.memory import bytes_array
 from cnncli.errors import ImageError
 from cnncli.sources import Source
+
+DEFAULT_PX = 128  # side of the input where neither network nor images say one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,19 @@ class Survey:
     def common_size(self) -> tuple[int, int] | None:
         """`(height, width)` if all images have the same."""
         return next(iter(self.sizes)) if len(self.sizes) == 1 else None
+
+
+def spec_to_show(headers: Sequence[images.Header], size: tuple[int, int] | None, resize: Resize) -> InputSpec:
+    """The input of a network that would be trained on such images, where a few of them are shown.
+
+    `size` is `(height, width)`; None is 128x128 or, if they are smaller and have all the same, theirs.
+    """
+    color = "gray" if all(header.gray for header in headers) else "rgb"
+    sizes = {(header.height, header.width) for header in headers}
+    own = next(iter(sizes))
+    if size is None:
+        size = own if len(sizes) == 1 and max(own) <= DEFAULT_PX else (DEFAULT_PX, DEFAULT_PX)
+    return InputSpec(*size, color, resize)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnncli.backbones import ImageClass
-from cnncli.datasets.contact import spread, thumbnail
+from cnncli.datasets.contact import thinned, thumbnail
 from cnncli.datasets.dataset import Example
 from cnncli.errors import ImageError
 from cnncli.evaluation.comparison import Comparison, Difference
@@ -40,7 +40,7 @@ def num_shown(comparison: Comparison) -> int:
 def _chosen(comparison: Comparison) -> Sequence[Difference]:
     """Some of the differences, those where one model is right if there are any, spread over the data."""
     telling = [found for found in comparison.differences if found.a_right != found.b_right]
-    return spread(telling or comparison.differences, _MOST_DIFFERENCES)
+    return thinned(telling or comparison.differences, _MOST_DIFFERENCES)
 
 
 def _gallery(cards: Sequence[Markup]) -> Markup:

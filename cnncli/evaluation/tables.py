@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cnncli.datasets.contact import spread
+from cnncli.datasets.contact import thinned
 from cnncli.text import duration, printable
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def _differences(c: Comparison, a: str, b: str, width: int) -> RenderableType | 
     room = max(_MIN_LABEL, min(_LABEL_COLUMNS, (width - _INDENT - 6) // 4))
     heads = ["it is", _middle_cut(a, room), _middle_cut(b, room)]
     telling = [found for found in c.differences if found.a_right != found.b_right] or c.differences
-    shown = spread(telling, _DIFFERENCES)
+    shown = thinned(telling, _DIFFERENCES)
     rows = [[_cut(_readable(each), room) for each in (found.truth, found.a, found.b)] for found in shown]
     path_room = width - _INDENT - _taken([heads, *rows])
     table = _headed([*heads, "image"], 4)

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from cnncli import backbones, bundled
-from cnncli.backbones import BACKBONES, BUNDLED, Backbone
+from cnncli.backbones import BACKBONES, BUNDLED, Backbone, Resize
 from cnncli.errors import ModelError
-from cnncli.modelfile import ModelCard, read_card
+from cnncli.modelfile import ModelCard, has_card, read_card
+from cnncli.networks import NAMED_NETS
 
 
 def locate(name: str) -> Backbone | Path:
@@ -56,6 +57,19 @@ def describe(name: str) -> tuple[ModelCard, Backbone | None]:
     if isinstance(location, Backbone):
         return backbone_card(location), location
     return read_card(location), None
+
+
+def resize_of(name: str) -> Resize:
+    """How a model brings photos to its input; `crop` where nothing says: a named net, or a file without a card.
+
+    Raises ModelError, also for a card that is damaged.
+    """
+    if name in NAMED_NETS:
+        return "crop"
+    location = locate(name)
+    if isinstance(location, Backbone):
+        return location.input.resize
+    return read_card(location).input.resize if has_card(location) else "crop"
 
 
 def backbone_card(row: Backbone) -> ModelCard:

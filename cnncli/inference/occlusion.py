@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cnncli.framing import Size
 from cnncli.images import PADDING
 from cnncli.inference.engine import Pixels, Scores
 from cnncli.mapgrid import MapGrid, even_grid
-from cnncli.view import Size
 
 Maps = npt.NDArray[np.float32]  # (classes, rows, columns), signed: above zero speaks for the class
 Scorer = Callable[[Iterable[Pixels]], Iterator[Scores]]  # probabilities of each image, in order

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cnncli import images
 from cnncli.backbones import ImageClass
 from cnncli.errors import ModelError
+from cnncli.framing import Framing, framing
 from cnncli.images import MAX_PIXELS, Picture
 from cnncli.inference import models, pipeline
 from cnncli.inference.engine import Pixels, Scores
@@ -22,7 +23,6 @@ from cnncli.inference.pipeline import Prediction
 from cnncli.inference.request import ModelRequest, usable_cores
 from cnncli.mapgrid import MapGrid
 from cnncli.sources import Source
-from cnncli.view import View, view
 
 Method = Literal["gradcam", "occlusion"]
 METHODS: tuple[Method, ...] = ("gradcam", "occlusion")
@@ -71,7 +71,7 @@ class Explanation:
     method: Method
     told: str
     picture: Picture  # the photo, upright, whole
-    view: View  # of the photo in the network's input
+    view: Framing  # of the photo in the network's input
     grid: MapGrid  # of the maps in the network's input
     heat_maps: tuple[HeatMap, ...]
 
@@ -140,39 +140,6 @@ def open_explainer(
     return OcclusionExplainer(ready, request.workers or usable_cores())
 
 
-def class_index(classes: Sequence[ImageClass], name: str) -> int:
-    """The class that `name` means: an id, else a label, in which spaces and small letters do not matter.
-
-    Raises ModelError naming similar classes, or all that are called so.
-    """
-    by_id = {image_class.id: index for index, image_class in enumerate(classes)}
-    if name in by_id:
-        return by_id[name]
-    wanted = _plain(name)
-    found = [index for index, image_class in enumerate(classes) if _plain(image_class.label) == wanted]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        ids = ", ".join(classes[index].id for index in found)
-        raise ModelError(f"--class {name}: {len(found)} classes are called so; give the id: {ids}")
-    raise ModelError(f"--class {name}: the model has no such class{_similar(classes, wanted)}")
-
-
-def _plain(label: str) -> str:
-    return " ".join(label.replace("_", " ").casefold().split())
-
-
-def _similar(classes: Sequence[ImageClass], wanted: str) -> str:
-    import difflib
-
-    labels = {_plain(image_class.label): image_class.label for image_class in classes}
-    inside = [label for plain, label in labels.items() if wanted and wanted in plain]
-    close = inside or [labels[plain] for plain in difflib.get_close_matches(wanted, labels, n=5)]
-    if not close and len(labels) <= 10:
-        return f"; it has: {', '.join(labels.values())}"
-    return f"; did you mean {' or '.join(close[:5])}?" if close else ""
-
-
 def explain(explainer: Explainer, source: Source, question: Question, progress: Progress) -> Explanation:
     """Explains the answer to one photo. Raises ImageError and ModelError.
 
@@ -193,7 +160,7 @@ def explain_pictures(
     pixels = images.network_input(reduced, card.input)
     scores = next(explainer.scores([pixels]))
     predictions = _predictions(scores, card.classes, question)
-    seen = view(reduced.image.size, card.input).of_size(whole.image.size)
+    seen = framing(reduced.image.size, card.input).of_size(whole.image.size)
     heat_maps = _heat_maps(explainer, pixels, predictions, seen, question.check, progress)
     return Explanation(
         source, explainer.model.name, explainer.method, explainer.told, whole, seen, explainer.grid, heat_maps
@@ -213,7 +180,7 @@ def _heat_maps(
     explainer: Explainer,
     pixels: Pixels,
     predictions: Sequence[Prediction],
-    seen: View,
+    seen: Framing,
     check: bool,
     progress: Progress,
 ) -> tuple[HeatMap, ...]:
@@ -228,7 +195,7 @@ def _heat_maps(
     )
 
 
-def _peak(values: npt.NDArray[np.float32], grid: MapGrid, seen: View) -> tuple[int, int] | None:
+def _peak(values: npt.NDArray[np.float32], grid: MapGrid, seen: Framing) -> tuple[int, int] | None:
     """The pixel of the photo under the middle of the hottest cell; None where no cell is above zero."""
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     if not values[row, column] > 0:

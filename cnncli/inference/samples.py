@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cnncli import sources
-from cnncli.datasets.contact import spread
+from cnncli.datasets.contact import thinned
 from cnncli.datasets.dataset import SPLITS
 from cnncli.errors import ImageError
 from cnncli.runs import Run
@@ -33,7 +33,7 @@ def given(arguments: Sequence[str], *, offline: bool, notify: Notify) -> Sample:
     if all(source.fault is not None for source in found):
         raise ImageError(f"--images {found[0].name}: {found[0].fault}")
     return Sample(
-        tuple(spread(found, MOST)), f"of {len(found):,} images given" if len(found) > MOST else "images given"
+        tuple(thinned(found, MOST)), f"of {len(found):,} images given" if len(found) > MOST else "images given"
     )
 
 
@@ -45,7 +45,7 @@ def of_run(run: Run) -> Sample | None:
     for split in reversed(SPLITS):
         paths = [Path(row.path) for row in seen if row.split == split and Path(row.path).is_file()]
         if paths:
-            chosen = tuple(Source(str(path), path=path) for path in spread(paths, MOST))
+            chosen = tuple(Source(str(path), path=path) for path in thinned(paths, MOST))
             return Sample(chosen, f"{split} images of the run")
     return None
 

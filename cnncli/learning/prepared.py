@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cnncli.backbones import BACKBONES, BUNDLED, ImageClass, InputSpec, Resize
 from cnncli.datasets.dataset import SPLITS, Dataset, Split
-from cnncli.datasets.pixels import Failure, Pixels, load, survey
+from cnncli.datasets.pixels import DEFAULT_PX, Failure, Pixels, load, survey
 from cnncli.datasets.splitting import split_by_content
 from cnncli.errors import DataError
 from cnncli.grammar import sizes
@@ -19,8 +19,6 @@ from cnncli.learning.training import Batches
 from cnncli.networks import NAMED_NETS
 from cnncli.runs import Seen
 from cnncli.settings import Settings
-
-DEFAULT_PX = 128  # side of the input where neither network nor images say one
 
 Notify = Callable[[str], None]
 Meter = Callable[[str], Any]  # a description -> a context manager that gives a progress callable

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cnncli import augmentations, grammar
-from cnncli.backbones import RESIZES, InputSpec
+from cnncli import augmentations, console, grammar
+from cnncli.backbones import RESIZES
 from cnncli.commands.options import complete_file
-from cnncli.commands.visualize.picture import Pictures, every_image, picture_options
+from cnncli.commands.visualize.picture import Pictures, picture_options, read, readable
 from cnncli.errors import CnncliError, ExitCode, outcome
-
-if TYPE_CHECKING:
-    from cnncli.images import Picture
-
-_DEFAULT_PX = 128  # of the network's input, as for training on photos
 
 
 @click.command()
@@ -51,40 +46,36 @@ def augment(
       cnncli visualize augment cat.jpg dog.jpg --augment flip,mixup -o sheets/
     """
     from cnncli import sources
+    from cnncli.sources import Source
 
-    names = augmentations.parse(listed, gray=False, height=_DEFAULT_PX)  # wrong names are said at once
+    names = augmentations.parse(listed, gray=False, height=1)  # of no matter what: wrong names are said at once
     if not names:
         raise click.UsageError("--augment none: there is nothing to show")
-    given = None if image_size is None else grammar.sizes(image_size, "--image-size")
-    if given is not None and len(given) > 2:
+    given = () if image_size is None else grammar.sizes(image_size, "--image-size")
+    if len(given) > 2:
         raise click.UsageError(f"--image-size {image_size}: expected N or HxW, like 128 or 96x128")
     pictures.begin(images, several=not sources.is_one(images))
-    found, bad = every_image(images)
-    if not found:
+    from cnncli.datasets.pixels import spec_to_show
+    from cnncli.images import network_input, probe
+
+    asked = list(sources.find(images, recursive=False, offline=False, notify=console.note))
+    fetched = [source for _, source in readable(asked, Source.fetched)]
+    probed = list(readable(fetched, probe))
+    if not probed:
         return ExitCode.FAILED
-    spec = _input([picture for _, picture in found], given, resize)
+    size = (given[0], given[-1]) if given else None
+    spec = spec_to_show([header for _, header in probed], size, resize)
+    side = max(spec.height, spec.width)
+    found = list(readable((source for source, _ in probed), lambda source: network_input(read(source, side), spec)))
     names = augmentations.parse(listed, spec.color == "gray", spec.height)
     if "mixup" in names and len(found) < 2:
         raise CnncliError("--augment mixup: it mixes two images; give another IMAGE")
     import numpy as np
 
-    from cnncli.images import network_input
     from cnncli.learning.variants import sheet, variants
 
-    batch = np.stack([network_input(picture, spec) for _, picture in found])
-    for place, (source, _) in enumerate(found):
-        rows = variants(np.roll(batch, -place, axis=0), names, seed=seed, count=count)
-        pictures.save(sheet(batch[place], rows), source, "augment")
-    return outcome(len(found), bad)
-
-
-def _input(pictures: list[Picture], given: tuple[int, ...] | None, resize: Any) -> InputSpec:
-    """The network's input: as asked for, else 128 pixels, else, if they are smaller and of one size, the images'."""
-    color: Any = "gray" if all(picture.image.mode == "L" for picture in pictures) else "rgb"
-    if given is not None:
-        return InputSpec(given[0], given[-1], color, resize)
-    sizes = {picture.image.size for picture in pictures}
-    width, height = next(iter(sizes))
-    if len(sizes) > 1 or max(width, height) > _DEFAULT_PX:
-        width = height = _DEFAULT_PX
-    return InputSpec(height, width, color, resize)
+    for place, (source, pixels) in enumerate(found):
+        before = [found[place - 1][1]] if "mixup" in names else []
+        rows = variants(np.stack([pixels, *before]), names, seed=seed, count=count)
+        pictures.save(sheet(pixels, rows), source, "augment")
+    return outcome(len(found), len(asked) - len(found))

@@ -50,7 +50,11 @@ def dataset(
     from cnncli.datasets.contact import Style, check_place, chosen, data_sheet
 
     found = opened(data, offline=offline, to_train=False, wanted=split or "all")
-    pictures.begin(check=lambda path: check_place(path, found))
+    name = short_name(found)
+    pictures.begin()
+    path = pictures.plan(name, "sheet")
+    if path is not None:
+        check_place(path, found)
     unread = []
 
     def failed(example: Any, reason: str) -> None:
@@ -60,5 +64,5 @@ def dataset(
     examples = chosen(found, split, classes)
     with console.progress("contact sheet", unit="classes") as update:
         picture = data_sheet(found, examples, update, Style(count, size), failed)
-    pictures.save(picture, short_name(found), "sheet")
+    pictures.write(picture, name, path)
     return ExitCode.PARTIAL if unread else ExitCode.DONE

@@ -80,6 +80,7 @@ def gradcam(
       cnncli visualize gradcam model.tflite photo.jpg --method occlusion -o where.png
     """
     from cnncli import explained_text, sources
+    from cnncli.classnames import class_index
     from cnncli.explained import explained
     from cnncli.inference import saliency
 
@@ -90,7 +91,7 @@ def gradcam(
         explainer = saliency.open_explainer(
             request, cast("Any", method), layer, notify=console.note, progress=downloaded
         )
-    chosen = tuple(saliency.class_index(explainer.model.card.classes, name) for name in classes)
+    chosen = tuple(class_index(explainer.model.card.classes, name) for name in classes)
     question = saliency.Question(tuple(dict.fromkeys(chosen)), top, check)
     bad, found = 0, []
     for source in sources.find(images, recursive=False, offline=request.offline, notify=console.note):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cnncli.outputs import Destination
     from cnncli.sources import Source
 
+T = TypeVar("T")
+
 
 class Pictures:
     """Writes the pictures of one command and shows them."""
@@ -29,7 +31,6 @@ class Pictures:
         self._output = output
         self._preview = console.stdout_is_terminal() if preview is None else preview
         self._destination: Destination | None = None
-        self._check: Callable[[Path], None] = lambda path: None
 
     @property
     def output(self) -> str | None:
@@ -42,23 +43,14 @@ class Pictures:
         assert self._destination is not None
         return self._destination.suffix
 
-    def begin(
-        self,
-        inputs: Sequence[str] = (),
-        *,
-        several: bool = False,
-        animated: bool = False,
-        check: Callable[[Path], None] | None = None,
-    ) -> None:
+    def begin(self, inputs: Sequence[str] = (), *, several: bool = False, animated: bool = False) -> None:
         """Finds out where pictures go, before anything slow begins; `inputs` are IMAGE arguments.
 
-        `animated` says that a .gif may be asked for, `check` raises OutputError for a path at which no picture may
-        lie. Raises OutputError and UsageError where they cannot go there.
+        `animated` says that a .gif may be asked for. Raises OutputError and UsageError where they cannot go there.
         """
         from cnncli import sources
-        from cnncli.outputs import FORMATS, Destination
+        from cnncli.outputs import FORMATS, Destination, check_apart
 
-        self._check = check or self._check
         self._destination = Destination(
             self._output,
             several=several,
@@ -69,20 +61,33 @@ class Pictures:
             raise click.UsageError(f"-o {self._output}: expected a name that ends in {', '.join(expected)}")
         if self._destination.is_stdout and console.stdout_is_terminal():
             raise click.UsageError("-o -: standard output is a terminal, which shows no pictures; redirect it")
+        if self._destination.folder is not None:
+            check_apart("-o", self._destination.folder, inputs)
 
     def save(self, picture: Image.Image, source: Source | str, what: str) -> None:
         """Writes a picture made from `source`, by default as `SOURCE-WHAT.png`, says where it is and shows it.
 
         A source that is no image is given by its name.
         """
-        from cnncli import outputs
+        self.write(picture, source, self.plan(source, what))
+
+    def plan(self, source: Source | str, what: str, suffix: str = ".png") -> Path | None:
+        """Where the picture goes that `save` would write, which then belongs to it; None: standard output."""
+        from cnncli.outputs import safe_name
 
         assert self._destination is not None
         if self._destination.is_stdout:
+            return None
+        return self._destination.path_for(source, safe_name(what), suffix)
+
+    def write(self, picture: Image.Image, source: Source | str, path: Path | None) -> None:
+        """`save` to a path that `plan` gave."""
+        from cnncli import outputs
+
+        if path is None:
             outputs.write(picture, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        path = self._path(source, what, ".png")
         outputs.save(picture, path)
         if self._preview:
             console.show_picture(picture)
@@ -92,23 +97,10 @@ class Pictures:
         """Writes pictures of one size as an animated `SOURCE-WHAT.gif`, unless results go to standard output."""
         from cnncli import animation
 
-        assert self._destination is not None
-        if not self._destination.is_stdout:
-            path = self._path(source, what, ".gif")
+        path = self.plan(source, what, ".gif")
+        if path is not None:
             animation.save(frames, path)
             self._say(source, path)
-
-    def _path(self, source: Source | str, what: str, suffix: str) -> Path:
-        from urllib.parse import quote
-
-        from cnncli.outputs import safe_name
-        from cnncli.sources import Source
-
-        assert self._destination is not None
-        image = Source(f"{quote(source, safe='')}.png") if isinstance(source, str) else source
-        path = self._destination.path_for(image, safe_name(what), suffix)
-        self._check(path)
-        return path
 
     def _say(self, source: Source | str, path: Path) -> None:
         name = source if isinstance(source, str) else source.name
@@ -127,30 +119,29 @@ def one_image(argument: str) -> tuple[Source, Picture]:
     if more:
         raise click.UsageError(f"IMAGE {printable(argument)}: there are several; give one")
     try:
-        return source, _read(source)
+        return source, read(source)
     except ImageError as problem:
         raise CnncliError(f"{printable(source.name)}: {problem}") from problem
 
 
-def every_image(arguments: Sequence[str]) -> tuple[list[tuple[Source, Picture]], int]:
-    """The pictures that IMAGE arguments stand for, upright, and how many could not be read, which is said."""
-    from cnncli import sources
+def readable(sources: Iterable[Source], action: Callable[[Source], T]) -> Iterator[tuple[Source, T]]:
+    """Each image with what `action` makes of it; one that cannot be read is said and left out."""
     from cnncli.errors import ImageError
 
-    good, bad = [], 0
-    for source in sources.find(arguments, recursive=False, offline=False, notify=console.note):
+    for source in sources:
         try:
-            good.append((source, _read(source)))
+            result = action(source)
         except ImageError as problem:
             console.error(f"{printable(source.name)}: {problem}")
-            bad += 1
-    return good, bad
+        else:
+            yield source, result
 
 
-def _read(source: Source) -> Picture:
+def read(source: Source, shorter_side_px: int | None = None) -> Picture:
+    """`images.read`, which says what the user should know about how it was read. Raises ImageError."""
     from cnncli import images
 
-    picture = images.read(source)
+    picture = images.read(source, shorter_side_px=shorter_side_px)
     for text in picture.notes:
         console.note(f"{printable(source.name)}: {text}")
     return picture

@@ -63,7 +63,8 @@ def pixels(
     source, read = one_image(image)
     if form == "csv":
         found = planes.planes(read.image, channel=channel, at=at, size=size)
-        console.write(planes.as_csv(found, range_name))
+        for text in planes.as_csv(found, range_name):
+            console.write(text)
         return
     legible = size or planes.legible_size(read.image, channel)
     found = planes.planes(read.image, channel=channel, at=at, size=legible)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,14 +11,14 @@ from cnncli.commands.options import Pair, complete_file, complete_model
 from cnncli.commands.visualize.picture import Pictures, one_image, picture_options
 from cnncli.errors import CnncliError
 
-if TYPE_CHECKING:
-    from cnncli.tracing import Trace
-
 
 @click.command("receptive-field")
 @click.argument("net", metavar="MODEL|NET", shell_complete=complete_model)
 @click.argument("image", metavar="IMAGE", shell_complete=complete_file)
-@click.option("--layer", metavar="NAME", help="Draw this layer only.  [default: the last one with a window, and below]")
+@click.option(
+    "--layer", metavar="L",
+    help="Draw this layer only: a name, or a convolution's number.  [default: the last one with a window, and below]",
+)  # fmt: skip
 @click.option("--at", type=Pair(",", least=0), metavar="X,Y", help="A cell of the layer's map.  [default: the middle]")
 @click.option("-i", "--input", "size", metavar="SIZES", help="What the network takes, instead of its own: 64, 96x128.")
 @click.option("--resize", type=click.Choice(RESIZES), help="How a photo becomes that.  [default: the model's, or crop]")
@@ -55,40 +55,14 @@ def receptive_field(
     if layer is None:
         views = receptive.nested(traced, receptive.last_with_window(traced), cell)
     else:
-        views = [receptive.view(traced, _index(traced, layer), cell)]
+        views = [receptive.view(traced, receptive.find_layer(traced, layer), cell)]
     pictures.begin([image])
     from cnncli.backbones import InputSpec
     from cnncli.images import network_input
+    from cnncli.inference.locate import resize_of
     from cnncli.receptive_picture import picture
 
     source, read = one_image(image)
     color: Any = "gray" if shape[-1] == 1 else "rgb"
-    pixels = network_input(read, InputSpec(shape[0], shape[1], color, resize or _resize_of(net)))
+    pixels = network_input(read, InputSpec(shape[0], shape[1], color, resize or resize_of(net)))
     pictures.save(picture(pixels, views), source, "receptive-field")
-
-
-def _index(traced: Trace, layer: str) -> int:
-    """The place of the layer of that name. Raises CnncliError."""
-    import difflib
-
-    names = [row.node.name for row in traced.rows]
-    if layer in names:
-        return names.index(layer)
-    close = difflib.get_close_matches(layer, names, n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"Layers: {', '.join(names[:8])}, ..."
-    raise CnncliError(f"--layer {layer}: {traced.network.name} has no such layer. {hint}")
-
-
-def _resize_of(net: str) -> Any:
-    """How the model brings photos to its input; crop for a network that has no model."""
-    from cnncli import networks
-    from cnncli.errors import ModelError
-    from cnncli.inference.locate import describe
-
-    if net in networks.NAMED_NETS:
-        return "crop"
-    try:
-        card, _ = describe(net)
-    except ModelError:  # a file without a card
-        return "crop"
-    return card.input.resize

@@ -11,7 +11,7 @@ Size = tuple[int, int]  # width, height
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Framing:
     """How an upright photo became a network's input: `seen` of the photo fills `filled` of the input, evenly.
 
     What of the photo lies outside `seen` the network does not see; what of the input lies outside `filled` is padding.
@@ -35,18 +35,18 @@ class View:
         """The place in the input of a place in the photo; what the network does not see is outside the input."""
         return _moved(x, self.seen[::2], self.filled[::2]), _moved(y, self.seen[1::2], self.filled[1::2])
 
-    def of_size(self, photo: Size) -> View:
-        """The same view of the same photo at another size."""
+    def of_size(self, photo: Size) -> Framing:
+        """The same framing of the same photo at another size."""
         across, down = photo[0] / self.photo[0], photo[1] / self.photo[1]
         left, top, right, bottom = self.seen
-        return View(photo, self.input, (left * across, top * down, right * across, bottom * down), self.filled)
+        return Framing(photo, self.input, (left * across, top * down, right * across, bottom * down), self.filled)
 
 
 def _moved(at: float, source: tuple[float, ...], target: tuple[float, ...]) -> float:
     return target[0] + (at - source[0]) * (target[1] - target[0]) / (source[1] - source[0])
 
 
-def view(photo: Size, spec: InputSpec) -> View:
+def framing(photo: Size, spec: InputSpec) -> Framing:
     """How `spec` shows a network an upright photo `(width, height)`.
 
     `crop`: the largest centred box with the input's proportions; `squash`: all of it, each side scaled on its own;
@@ -54,10 +54,10 @@ def view(photo: Size, spec: InputSpec) -> View:
     """
     size = (spec.width, spec.height)
     if spec.resize == "crop":
-        return View(photo, size, _centre(photo, size), (0, 0, *size))
+        return Framing(photo, size, _centre(photo, size), (0, 0, *size))
     if spec.resize == "squash":
-        return View(photo, size, (0, 0, *photo), (0, 0, *size))
-    return View(photo, size, (0, 0, *photo), _fitted(photo, size))
+        return Framing(photo, size, (0, 0, *photo), (0, 0, *size))
+    return Framing(photo, size, (0, 0, *photo), _fitted(photo, size))
 
 
 def _centre(photo: Size, size: Size) -> Box:
