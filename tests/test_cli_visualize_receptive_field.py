@@ -44,6 +44,11 @@ def test_other_input_and_grey_network_are_used(cnncli, here) -> None:
         assert image.height == round(800 / 60) * 40 + 32
 
 
+def test_gates_that_frames_leave_out_are_said(cnncli, here) -> None:
+    done = cnncli("visualize", "receptive-field", "efficientnetb0", "photo.png", "--layer", "top_conv", "-o", "x.png")
+    assert done.code == 0 and done.err.startswith("Frames leave gates out")
+
+
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
