@@ -53,7 +53,7 @@ class ImageClass(NamedTuple):
     @property
     def words(self) -> str:
         """The label as people write it: `Egyptian cat` for `Egyptian_cat`."""
-        return self.words
+        return self.label.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)

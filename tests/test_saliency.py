@@ -240,6 +240,10 @@ def test_gains_are_positive_where_the_map_is_better_than_chance() -> None:
     assert Faithfulness(0.1, 0.7, 0.3, 0.4).gains == pytest.approx((0.2, 0.3))
 
 
+def test_a_label_is_written_with_spaces() -> None:
+    assert ImageClass("n1", "Egyptian_cat").words == "Egyptian cat"
+
+
 CRANES = (ImageClass("n1", "crane"), ImageClass("n2", "crane"), ImageClass("n3", "Egyptian_cat"))
 
 
