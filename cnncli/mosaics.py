@@ -21,8 +21,8 @@ def kernel_mosaic(kernels: Float, limit: float | None = None) -> Pixels:
     """The kernels of a convolution, `(height, width, inputs, filters)`, as a grid of shape `(height, width, 3)`.
 
     All on one scale, on which zero is mid-grey and `limit`, by default the weight farthest from zero, white; the same
-    below zero is black. Kernels with three
-    inputs are in colour; of others each plane is a grey tile of its own. At most 256 tiles are shown.
+    below zero is black. Kernels with three inputs are in colour; of others each plane is a grey tile of its own. At
+    most 256 tiles are shown.
     """
     height, width, inputs, filters = kernels.shape
     tiles = kernels.transpose(3, 0, 1, 2)
