@@ -136,12 +136,16 @@ def test_cells_lie_in_the_middle_of_what_they_see(tmp_path: Path) -> None:
         return found
 
     conv, pool, pad = keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.ZeroPadding2D
+    same = conv(2, 3, padding="same")
     # LeNet: windows of 16 px, 4 px apart, the first at the edge
     assert grid(conv(2, 5), pool(), conv(2, 5), pool()) == MapGrid((8, 8), (4, 4))
     # MobileNet pads below and to the right alone: each step of 2 moves the middles by half a cell more
     shrinking = [layer for _ in range(3) for layer in (pad(((0, 1), (0, 1))), conv(2, 3, 2))]
     assert grid(*shrinking) == MapGrid((1.5 + 2 + 4, 1.5 + 2 + 4), (8, 8))
-    assert grid(conv(2, 3, padding="same")) == MapGrid((0.5, 0.5), (1, 1))
+    assert grid(same) == MapGrid((0.5, 0.5), (1, 1))
+    # neighbours that see the same, or steps that are not all equal: even between the first cell and the last
+    assert grid(same, pool(), keras.layers.Conv2DTranspose(2, 2, 2)) == MapGrid((1, 1), (30 / 31, 30 / 31))
+    assert grid(same, keras.layers.Resizing(24, 24)) == MapGrid((1, 1), (30 / 23, 30 / 23))
     assert grid(conv(2, 4, 4, name="seen"), keras.layers.Dropout(0.5)) == MapGrid((2, 2), (4, 4))
     assert explainer(tmp_path / "some.keras").step.name == "seen"  # dropout does nothing to what is asked
 

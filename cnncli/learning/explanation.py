@@ -107,23 +107,26 @@ def _grid(network: FlatNetwork, step: Step) -> MapGrid:
     """Where the cells of a layer's map lie in the input: in the middle of what each of them sees of it.
 
     Padding at one end and borders without any move the cells, so that they do not divide the input evenly. They are
-    taken to do so where a layer on the way is one that cannot be worked out.
+    taken to do so where a layer on the way is one that cannot be worked out, or each cell sees all of the input.
     """
+    name = str(step.layer.name)
     height, width = network.input.shape[1:3]
     rows, columns = step.shape[:2]
     even = even_grid(rows, columns, (width, height))
     try:
         config = json.loads(keras.Model(network.input, step.tensor).to_json())
-        traced = trace(kerasgraph.network(config, step.name))
-        last = next(place for place, row in reversed(list(enumerate(traced.rows))) if row.node.name == step.name)
-        far = (min(1, rows - 1), min(1, columns - 1))
-        fields = [receptive.view(traced, last, cell).field for cell in ((0, 0), far)]
+        traced = trace(kerasgraph.network(config, name))
+        last = next(place for place, row in reversed(list(enumerate(traced.rows))) if row.node.name == name)
+        corners = [receptive.view(traced, last, cell).field for cell in ((0, 0), (rows - 1, columns - 1))]
     except (CnncliError, StopIteration):
         return even
-    if fields[0] is None or fields[1] is None or 0 in far:
+    fields = [field for field in corners if field is not None]
+    if len(fields) < len(corners):
         return even
-    (y, x), (next_y, next_x) = ([(low + high) / 2 for low, high in field] for field in fields if field)
-    return MapGrid((x, y), (next_x - x, next_y - y))
+    (y, x), (last_y, last_x) = ([(low + high) / 2 for low, high in field] for field in fields)
+    if last_y <= y or last_x <= x:
+        return even
+    return MapGrid((x, y), ((last_x - x) / (columns - 1), (last_y - y) / (rows - 1)))
 
 
 def _answer(network: FlatNetwork) -> tuple[object, Callable[[object], object], str]:
