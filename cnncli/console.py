@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -51,6 +52,16 @@ def write(text: str) -> None:
         return
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def json_array() -> Iterator[Callable[[str], None]]:
+    """Yields what writes an element of a JSON array to stdout at once; it is closed even when the run is stopped."""
+    separators = itertools.chain(["[\n"], itertools.repeat(",\n"))
+    try:
+        yield lambda element: write(next(separators) + element)
+    finally:
+        write("\n]\n" if next(separators) == ",\n" else "[]\n")
 
 
 def note(message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cnncli.formats import SCHEMA, SCORE_DIGITS
@@ -11,7 +11,7 @@ from cnncli.text import printable
 
 if TYPE_CHECKING:
     from cnncli.inference.faithfulness import Faithfulness
-    from cnncli.inference.saliency import Explanation, HeatMap
+    from cnncli.inference.saliency import Explainer, Explanation, HeatMap
 
 _DIGITS = 4  # of an area: maps of chance differ in the second one
 
@@ -57,14 +57,12 @@ def _fields(explanation: Explanation, found: HeatMap) -> tuple[str, ...]:
     )
 
 
-def as_json(objects: Sequence[dict[str, Any]]) -> str:
-    """An array of what `as_object` makes of each photo."""
-    return json.dumps(objects, indent=1) + "\n"
+def as_json(explanation: Explanation) -> str:
+    """One photo: what of it the network sees, in its own pixels, and for each class the score and the hottest place.
 
-
-def as_object(explanation: Explanation) -> dict[str, Any]:
-    """One photo: what of it the network sees, in its own pixels, and for each class the score and the hottest place."""
-    return {
+    A line of JSON, ASCII, so that any path survives any encoding.
+    """
+    found = {
         "schema": SCHEMA,
         "path": explanation.source.name,
         "model": explanation.model,
@@ -73,7 +71,15 @@ def as_object(explanation: Explanation) -> dict[str, Any]:
         "height": explanation.view.photo[1],
         "seen": [round(at, 2) for at in explanation.view.seen],
         "classes": [_class(found) for found in explanation.heat_maps],
+        "error": None,
     }
+    return json.dumps(found)
+
+
+def failure_json(path: str, explainer: Explainer, error: str) -> str:
+    """The same line for a photo that could not be explained: `classes` is empty, and `error` says why."""
+    found = {"schema": SCHEMA, "path": path, "model": explainer.model.name, "method": explainer.method}
+    return json.dumps({**found, "width": None, "height": None, "seen": None, "classes": [], "error": error})
 
 
 def _class(found: HeatMap) -> dict[str, Any]:

@@ -49,6 +49,19 @@ class MapGrid:
         )
         return np.asarray(padded.resize(size, Image.Resampling.BILINEAR, box=inside))
 
+    def centred(self, columns: int, width: int) -> MapGrid:
+        """The grid moved sideways, so that its cells are as far from the left edge of an input as from the right."""
+        return MapGrid(((width - (columns - 1) * self.step[0]) / 2, self.first[1]), self.step)
+
+    def shifted(self, values: Float, to: MapGrid) -> Float:
+        """Maps `(..., rows, columns)` of this grid as they are at the cells of one that differs in where x begins."""
+        last = values.shape[-1] - 1
+        at = np.clip(np.arange(last + 1) + (to.first[0] - self.first[0]) / self.step[0], 0, last)
+        before = at.astype(int)
+        part = (at - before).astype(values.dtype)
+        found: Float = values[..., before] * (1 - part) + values[..., np.minimum(before + 1, last)] * part
+        return found
+
 
 def even_grid(rows: int, columns: int, size: Size) -> MapGrid:
     """The cells of a map that divide an input `(width, height)` evenly."""

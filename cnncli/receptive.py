@@ -1,7 +1,9 @@
 """What one cell of a layer's map sees of the network's input, exactly, in elements. Standard library only.
 
 Windows are followed back from the cell through every path to the input, as Araujo, Norris and Sim describe it
-(https://distill.pub/2019/computing-receptive-fields), with the padding of each layer where it really lies.
+(https://distill.pub/2019/computing-receptive-fields), with the padding of each layer where it really lies. Gates are
+left out: as in a squeeze-and-excitation block (arXiv:1709.01507), they weigh whole maps by one number each, which is
+made from all of the input and says nothing about where a cell looks.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class View:
     cell: tuple[int, ...]  # its place in the layer's map, counted from 0
     field: Spans | None  # with what lies in the padding, where numbers below 0 are before the input; None: everything
     seen: Spans  # those of the input's elements that can change the cell, first to last; empty if none can
+    gated: bool = False  # gates were left out, by which everything else can change it too
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -51,9 +54,11 @@ def view(trace: Trace, index: int, cell: tuple[int, ...] | None = None) -> View:
     start: Spans = tuple((place, place + 1) for place in cell)
     whole, within = (_back(trace, index, start, inside=inside) for inside in (False, True))
     size = trace.network.input[:-1]
+    full: Spans = tuple((0, length) for length in size)
     nothing: Spans = tuple((0, 0) for _ in size)
     field, seen = whole.get(0, nothing), within.get(0, nothing)
-    return View(row, cell, field, tuple((0, length) for length in size) if seen is None else seen)
+    gated = any(_is_gate(trace.rows[at], shape) for at in whole for shape in trace.rows[at].inputs)
+    return View(row, cell, field, full if seen is None else seen, gated)
 
 
 def nested(trace: Trace, index: int, cell: tuple[int, ...] | None = None) -> list[View]:
@@ -132,9 +137,15 @@ def _hull(one: Spans | None, other: Spans | None) -> Spans | None:
 
 
 def _inputs(row: Row, spans: Spans | None) -> Iterator[tuple[int, Spans | None]]:
-    """What a layer's cells depend on, for each of its inputs."""
+    """What a layer's cells depend on, for each of its inputs that is no gate."""
     for before, shape in zip(row.node.inputs, row.inputs, strict=True):
-        yield before, None if spans is None else _through(row, spans, shape)
+        if not _is_gate(row, shape):
+            yield before, None if spans is None else _through(row, spans, shape)
+
+
+def _is_gate(row: Row, shape: Shape) -> bool:
+    """Whether an input of that shape is one number for each of the maps that it is merged with."""
+    return len(row.inputs) > 1 and max(shape[:-1], default=1) == 1 < max(row.measure.output[:-1], default=1)
 
 
 def _through(row: Row, spans: Spans, shape: Shape) -> Spans | None:
@@ -152,7 +163,7 @@ def _through(row: Row, spans: Spans, shape: Shape) -> Spans | None:
         )
     if layer.kind in ("gap", "gmp", "flatten", "reshape") or len(sizes) != len(spans):
         return None
-    # a merge repeats what has size 1, such as the weights of a squeeze-and-excitation block
+    # a merge repeats what has size 1 along an axis
     return tuple((0, 1) if size == 1 else span for span, size in zip(spans, sizes, strict=True))
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnncli.backbones import ImageClass, InputSpec
+from cnncli.errors import CnncliError, ModelError
+from cnncli.inference.models import ReadyModel
+from cnncli.mapgrid import even_grid
 from cnncli.modelfile import ModelCard, write_keras
 
 CHANNELS = (ImageClass("r", "red"), ImageClass("g", "green"), ImageClass("b", "blue"))
@@ -61,6 +64,27 @@ def changed_members(source: Path, target: Path, members: dict[str, bytes], metho
         for name, content in ({name: archive.read(name) for name in archive.namelist()} | members).items():
             copy.writestr(name, content)
     return target
+
+
+class ChannelExplainer:
+    """Explains without a network: a class scores the mean of its channel, and its map is the channel. Refuses black."""
+
+    model = ReadyModel("channels", ModelCard("channels", CHANNELS, InputSpec(8, 8)), Path("channels.tflite"), "litert")
+    method = "occlusion"
+    told = "how bright a channel is"
+    grid = even_grid(8, 8, (8, 8))
+
+    def __init__(self, refusal: type[CnncliError] = ModelError) -> None:
+        self._refusal = refusal
+
+    def scores(self, inputs: Iterable[Any]) -> Iterator[Any]:
+        for pixels in inputs:
+            yield pixels.mean(axis=(0, 1)) / 255
+
+    def maps(self, pixels: Any, indices: Sequence[int], progress: Any) -> Any:
+        if pixels.max() == 0:
+            raise self._refusal("there is no light")
+        return pixels.transpose(2, 0, 1)[list(indices)].astype("float32")
 
 
 COLOUR_CELLS = 8  # the feature maps of `colour_detector` have 8 x 8 cells

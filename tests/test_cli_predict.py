@@ -207,6 +207,30 @@ def test_predict_explain_looks_into_a_network_that_keras_loads(cnncli, folder, t
         assert 2 * 420 < picture.width < 3 * 420  # the photo and one class
 
 
+def test_predict_explains_five_classes_of_a_photo_at_most(folder, monkeypatch) -> None:
+    from models_for_tests import CHANNELS, ChannelExplainer
+
+    from cnncli.commands import predict
+    from cnncli.inference import saliency
+    from cnncli.inference.pipeline import Prediction, Result
+    from cnncli.inference.request import ModelRequest
+    from cnncli.outputs import Names
+    from cnncli.sources import Source
+
+    asked: list[list[int]] = []
+
+    class Asked(ChannelExplainer):
+        def maps(self, pixels, indices, progress):
+            asked.append(indices)
+            return super().maps(pixels, indices, progress)
+
+    monkeypatch.setattr(saliency, "open_explainer", lambda *args, **options: Asked())
+    draw = predict._explaining(Names(folder, []), ModelRequest("any"), 10**6)
+    answers = tuple(Prediction(rank, index, CHANNELS[index], 0.1) for rank, index in enumerate((2, 0, 1) * 2, 1))
+    assert draw(Result(Source("red.png", path=folder / "red.png"), "any", answers))
+    assert asked == [[2, 0, 1, 2, 0]] and (folder / "red-occlusion.png").exists()
+
+
 def test_predict_explain_and_annotate_share_one_folder(cnncli, folder, flat_tflite) -> None:
     args = ("predict", "red.png", "--model", flat_tflite, "--annotate", "out", "--explain")
     assert cnncli(*args, "out").code == 0

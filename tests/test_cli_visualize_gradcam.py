@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models_for_tests import colour_detector, compiled_copy
+from models_for_tests import ChannelExplainer, colour_detector, compiled_copy
 from PIL import Image
 from test_saliency import PLACES, SIZE, photo_with_blobs
+
+from cnncli.commands.visualize.gradcam import METHODS
+from cnncli.errors import OutputError
+from cnncli.inference import saliency
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,44 @@ def test_gradcam_goes_on_after_a_photo_that_cannot_be_read(cnncli, folder, detec
     assert run.code == 3 and "broken.png: not an image" in run.err
     assert [path.name for path in Path("out").iterdir()] == ["blobs-gradcam.png"]
     assert cnncli("visualize", "gradcam", detector, "broken.png").code == 1
+
+
+@pytest.fixture
+def three_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A photo that can be explained between one that cannot be read and one that no network answers to."""
+    Path(tmp_path, "broken.png").write_text("<html>")
+    for name, colour in (("red.png", (255, 0, 0)), ("black.png", (0, 0, 0))):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return ["broken.png", "red.png", "black.png"]
+
+
+def test_gradcam_json_has_a_row_for_each_photo_in_order_also_for_those_that_failed(
+    cnncli, three_photos, monkeypatch
+) -> None:
+    monkeypatch.setattr(saliency, "open_explainer", lambda *args, **options: ChannelExplainer())
+    run = cnncli("visualize", "gradcam", "mobilenet", *three_photos, "--format", "json", "--no-check", "-o", "out/")
+    found = json.loads(run.out)
+    assert run.code == 3 and "black.png: there is no light" in run.err
+    assert len({tuple(row) for row in found}) == 1  # every row has the same keys
+    assert [(row["path"], row["model"], row["width"], len(row["classes"])) for row in found] == [
+        ("broken.png", "channels", None, 0),
+        ("red.png", "channels", 40, 3),
+        ("black.png", "channels", None, 0),
+    ]
+    errors = [row["error"] for row in found]
+    assert errors[0].startswith("not an image") and errors[1:] == [None, "there is no light"]
+
+
+def test_gradcam_json_is_whole_when_the_run_ends_early(cnncli, three_photos, monkeypatch) -> None:
+    monkeypatch.setattr(saliency, "open_explainer", lambda *args, **options: ChannelExplainer(OutputError))
+    run = cnncli("visualize", "gradcam", "mobilenet", *three_photos, "--format", "json", "--no-check", "-o", "out/")
+    assert run.code == OutputError.exit_code and "there is no light" in run.err
+    assert [row["path"] for row in json.loads(run.out)] == ["broken.png", "red.png"]
+
+
+def test_methods_that_the_option_offers_are_those_of_the_library() -> None:
+    assert METHODS == saliency.METHODS
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,18 @@ def test_what_a_run_from_published_weights_began_with_is_not_drawn_again(run: Pa
     (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "settings": {}}))
     with pytest.raises(TrainingError, match="does not say how the run began"):
         kernels_before(Run(tmp_path), [])
+
+
+def test_kernels_are_drawn_alone_where_the_run_began_with_other_layers(cnncli, run, tmp_path, monkeypatch) -> None:
+    shutil.copytree(run, tmp_path / "copy")
+    record = json.loads((run / "run.json").read_text())
+    record["settings"]["net"] = "gap"
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path)
+    done = cnncli("visualize", "kernels", "copy", "--layer", "0", "-o", "alone.png")
+    assert done.code == 0 and "it has no convolution" in done.err and "only the kernels after training" in done.err
+    with Image.open("alone.png") as picture:
+        picture.load()
 
 
 def test_before_and_after_are_on_one_scale() -> None:

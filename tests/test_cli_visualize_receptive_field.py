@@ -68,6 +68,11 @@ def test_model_file_without_a_card_is_drawn_and_one_whose_card_is_damaged_is_ref
     assert done.code == 1 and "damaged.keras: its model card is not valid" in done.err
 
 
+def test_gates_that_frames_leave_out_are_said(cnncli, here) -> None:
+    done = cnncli("visualize", "receptive-field", "efficientnetb0", "photo.png", "--layer", "top_conv", "-o", "x.png")
+    assert done.code == 0 and done.err.startswith("Frames leave gates out")
+
+
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [

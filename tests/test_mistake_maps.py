@@ -6,11 +6,21 @@ import base64
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from models_for_tests import colour_detector
+from evaluations_for_tests import evaluation
+from models_for_tests import CHANNELS, ChannelExplainer, colour_detector
 from PIL import Image
+
+from cnncli.datasets.dataset import Example
+from cnncli.errors import ModelError
+from cnncli.evaluation import run as run_of_evaluation
+from cnncli.evaluation.evaluation import Answer
+from cnncli.evaluation.mistake_maps import mistake_maps
+from cnncli.inference import saliency
+from cnncli.inference.pipeline import Prediction
 
 
 @pytest.fixture
@@ -48,6 +58,31 @@ def test_without_explain_the_report_has_no_heat_maps(cnncli, data) -> None:
     assert cnncli("evaluate", data, "photos", "--report", "page.html").code == 0
     page = Path("page.html").read_text()
     assert pictures(page) == [] and "Bright places" not in page
+
+
+def test_a_map_that_cannot_be_made_costs_only_the_map(tmp_path: Path) -> None:
+    red, black, gone = (Example(f"{name}.png", 1, tmp_path / f"{name}.png") for name in ("red", "black", "gone"))
+    Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "red.png")
+    Image.new("RGB", (20, 10)).save(tmp_path / "black.png")
+    best = Prediction(1, 0, CHANNELS[0], 0.9)
+    mistakes = tuple(Answer(example, 1, 2, 0.1, (best,)) for example in (gone, black, red))
+    told: list[str] = []
+    explainer: Any = ChannelExplainer()
+    maps = mistake_maps(evaluation(mistakes=mistakes), explainer, notify=told.append, progress=lambda *done: None)
+    assert {name: [one.image_class.label for one in found] for name, found in maps.items()} == {
+        "red.png": ["red", "green"]
+    }
+    assert told[0].startswith("gone.png: no heat map: ") and told[1:] == ["black.png: no heat map: there is no light"]
+
+
+def test_what_cannot_be_explained_is_refused_before_any_image_is_read(cnncli, data, monkeypatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ModelError("it cannot be looked into")
+
+    monkeypatch.setattr(saliency, "open_explainer", refuse)
+    monkeypatch.setattr(run_of_evaluation, "evaluate", pytest.fail)
+    run = cnncli("evaluate", data, "photos", "--report", "page.html", "--explain")
+    assert run.code == 1 and "it cannot be looked into" in run.err and run.out == ""
 
 
 def test_explain_needs_a_report(cnncli, data) -> None:

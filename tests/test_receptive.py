@@ -12,7 +12,8 @@ from cnncli import networks
 from cnncli.backbones import InputSpec
 from cnncli.errors import ShapeError
 from cnncli.grammar import parse
-from cnncli.networks import stack
+from cnncli.layers import Layer
+from cnncli.networks import Network, Node, stack
 from cnncli.palette import DISTINCT
 from cnncli.receptive import MOST_SHOWN, View, last_with_window, nested, view
 from cnncli.receptive_picture import caption, picture
@@ -78,7 +79,7 @@ def test_sizes_are_those_of_shapes(name: str) -> None:
     for index, row in list(enumerate(traced.rows))[1::7]:
         if len(row.measure.output) == 3:
             found = view(traced, index)
-            assert (found.field and found.size) == row.field.sizes
+            assert (None if found.gated else found.field and found.size) == row.field.sizes
 
 
 def test_field_reaches_over_the_edge_by_the_padding() -> None:
@@ -94,14 +95,48 @@ def test_neighbouring_cells_are_a_stride_apart() -> None:
     assert view(traced, 2, (2, 1)).field == ((8, 15), (4, 11))
 
 
+def gated(*, whole: bool) -> Trace:
+    """Two convolutions, the maps of the first weighed by numbers made from all of them, as squeeze and excitation does.
+
+    With `whole` the numbers are spread over the map before.
+    """
+    nodes = [
+        Node("pixels", Layer("input", target=(16, 16, 3))),
+        Node("stem", Layer("conv", kernel=(3,), units=4, padding="same"), (0,)),
+        Node("mean", Layer("gap"), (1,)),
+        Node("gate", Layer("reshape", target=(1, 1, 4)), (2,)),
+        *([Node("spread", Layer("upsample", target=(16,)), (3,))] if whole else []),
+        Node("weighed", Layer("mul"), (1, 4 if whole else 3)),
+        Node("top", Layer("conv", kernel=(3,), units=4, padding="same"), (5 if whole else 4,)),
+    ]
+    return trace(Network("gated", tuple(nodes)))
+
+
+def test_gates_are_left_out_and_said() -> None:
+    traced = gated(whole=False)
+    found = view(traced, len(traced.rows) - 1, (5, 6))
+    assert found.field == ((3, 8), (4, 9)) == found.seen and found.gated
+    assert [one.gated for one in nested(traced, len(traced.rows) - 1, (5, 6))] == [False, True]
+
+
 def test_after_global_pooling_everything_is_seen() -> None:
-    traced = trace(stack("x", (8, 8, 1), parse(["conv:1:3"])))
-    assert view(traced, 1, (0, 0)).field is not None
+    traced = gated(whole=True)
+    found = view(traced, len(traced.rows) - 1)
+    assert found.field is None and found.seen == ((0, 16), (0, 16)) and not found.gated
+
+
+def test_frames_of_a_network_with_gates_grow() -> None:
     efficient = networks.find("efficientnetb0")
-    assert efficient is not None  # its gates are made from whole maps
+    assert efficient is not None
     traced = trace(efficient)
-    found = view(traced, last_with_window(traced))
-    assert found.field is None and found.seen == ((0, 224), (0, 224))
+    sizes = [found.size for found in nested(traced, last_with_window(traced))]
+    # kernels and strides from the stem on (arXiv:1905.11946, table 1), as far as the layers with the last of each size
+    kernels = ((3, 2), (3, 1), (3, 2), (3, 1), (5, 2), (5, 1), (3, 2), *[(3, 1)] * 2, *[(5, 1)] * 3, (5, 2))
+    size, jump, by_hand = 1, 1, []
+    for kernel, stride in (*kernels, *[(5, 1)] * 3, (3, 1)):
+        size, jump = size + (kernel - 1) * jump, jump * stride
+        by_hand.append(size)
+    assert sizes == [(by_hand[place],) * 2 for place in (1, 3, 5, 11, 16)]
 
 
 def test_nested_fields_grow_and_lie_within_each_other() -> None:

@@ -11,9 +11,7 @@ import pytest
 from models_for_tests import CHANNELS, COLOUR_CELLS, colour_detector, compiled_copy
 from PIL import Image
 
-from cnncli.commands.visualize import gradcam
 from cnncli.errors import ModelError
-from cnncli.inference import saliency
 from cnncli.inference.faithfulness import Faithfulness, faithfulness
 from cnncli.inference.occlusion import GRID, occlusion_maps
 from cnncli.inference.request import ModelRequest
@@ -137,14 +135,72 @@ def test_cells_lie_in_the_middle_of_what_they_see(tmp_path: Path) -> None:
         return found
 
     conv, pool, pad = keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.ZeroPadding2D
+    same = conv(2, 3, padding="same")
     # LeNet: windows of 16 px, 4 px apart, the first at the edge
     assert grid(conv(2, 5), pool(), conv(2, 5), pool()) == MapGrid((8, 8), (4, 4))
     # MobileNet pads below and to the right alone: each step of 2 moves the middles by half a cell more
     shrinking = [layer for _ in range(3) for layer in (pad(((0, 1), (0, 1))), conv(2, 3, 2))]
     assert grid(*shrinking) == MapGrid((1.5 + 2 + 4, 1.5 + 2 + 4), (8, 8))
-    assert grid(conv(2, 3, padding="same")) == MapGrid((0.5, 0.5), (1, 1))
+    assert grid(same) == MapGrid((0.5, 0.5), (1, 1))
+    # neighbours that see the same, or steps that are not all equal: even between the first cell and the last
+    assert grid(same, pool(), keras.layers.Conv2DTranspose(2, 2, 2)) == MapGrid((1, 1), (30 / 31, 30 / 31))
+    assert grid(same, keras.layers.Resizing(24, 24)) == MapGrid((1, 1), (30 / 23, 30 / 23))
     assert grid(conv(2, 4, 4, name="seen"), keras.layers.Dropout(0.5)) == MapGrid((2, 2), (4, 4))
     assert explainer(tmp_path / "some.keras").step.name == "seen"  # dropout does nothing to what is asked
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_mirror_image_does_not_move_the_heat(tmp_path: Path, mirrored: bool) -> None:
+    from cnncli.backbones import InputSpec
+    from cnncli.learning import keras
+    from cnncli.learning.models import save_carded
+    from cnncli.modelfile import ModelCard
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.ZeroPadding2D(((0, 0), (0, 4)))(inputs)  # cells at 2, 6, ... 34; those of the mirror image at -2
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(1, 4, 4, kernel_initializer="ones")(x))
+    scores = keras.layers.Dense(3, activation="softmax", kernel_initializer="ones")(x)
+    path = tmp_path / "leaning.keras"
+    card = ModelCard("leaning", CHANNELS, InputSpec(32, 32), mirrored=mirrored)
+    save_carded(keras.Model(inputs, scores), card, path)
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[8:12, 8:12] = 255  # its middle at 10
+    found = explainer(path)
+    (heat,) = found.maps(pixels, [1], lambda *done: None)
+    whole = 16 * 3 * 255 / (8 * 9)  # the sum of a window, and the mean of 8 x 9 cells
+    assert found.grid == MapGrid((0 if mirrored else 2, 2), (4, 4))
+    np.testing.assert_allclose(heat[2, 2:4], [whole / 2] * 2 if mirrored else [whole, 0], rtol=1e-6)
+    assert np.count_nonzero(heat) == 1 + mirrored
+    middles = [found.grid.middle(2, column)[0] for column in range(9)]
+    assert np.average(middles, weights=heat[2]) == pytest.approx(10)
+
+
+def test_a_thousand_classes_take_one_pass_of_one_image(detector: Path) -> None:
+    one, batches = explainer(detector), []
+    watched = one._watched
+
+    def count(batch: Any, training: bool) -> Any:
+        batches.append(batch.shape[0])
+        return watched(batch, training=training)
+
+    one._watched = count
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    maps = one.maps(pixels, [0, 1, 2] * 5, lambda *done: None)
+    assert batches == [1] and maps.shape == (15, 8, 8) and maps.dtype == np.float32
+    np.testing.assert_array_equal(maps[:3], maps[12:])
+    assert np.abs(maps[0] - maps[1]).max() > 0.001
+
+
+def test_a_network_that_tensorflow_cannot_run_is_said_in_a_line(detector: Path) -> None:
+    from cnncli.learning import tf
+
+    def fail(batch: Any, training: bool) -> Any:
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    one = explainer(detector)
+    one._watched = fail
+    with pytest.raises(ModelError, match=r"colours.*: TensorFlow cannot run it \(out of memory\)"):
+        one.maps(np.zeros((32, 32, 3), np.uint8), [0], lambda *done: None)
 
 
 def test_a_network_that_ends_in_another_way_is_explained_by_the_logarithm_of_its_score(tmp_path: Path) -> None:
@@ -239,7 +295,3 @@ def test_deletion_and_insertion_of_a_perfect_map_are_known() -> None:
 
 def test_gains_are_positive_where_the_map_is_better_than_chance() -> None:
     assert Faithfulness(0.1, 0.7, 0.3, 0.4).gains == pytest.approx((0.2, 0.3))
-
-
-def test_command_offers_every_method() -> None:
-    assert saliency.METHODS == gradcam.METHODS

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cnncli.evaluation.mistake_maps import MistakeMaps
     from cnncli.evaluation.run import Question, Task
     from cnncli.inference.models import ReadyModel
+    from cnncli.inference.saliency import Explainer
     from cnncli.runs import Run
 
 FORMATS = ("table", "json", "csv")
@@ -134,6 +135,7 @@ def evaluate(
     dataset = opened(data, offline=request.offline, to_train=False, wanted=split)
     _spare(confusion, data, dataset)
     asked = [_opened(replace(request, model=model), dataset, question, gates) for model in models]
+    explainers = [_explainer(replace(request, model=model)) for model in models] if explain else []
     named: set[str] = set()  # the images that were said to be unreadable
     with _answers(predictions, top) as write:
         evaluations = [_evaluate(task, run, write, named) for task, run in asked]
@@ -144,7 +146,7 @@ def evaluate(
         console.error("none of the images could be read, so there is nothing to measure")
         return ExitCode.FAILED
     runs = [run for _, run in asked]
-    maps = _mistake_maps(evaluations, [replace(request, model=model) for model in models]) if explain else {}
+    maps = _mistake_maps(evaluations, explainers) if explain else {}
     _write_files(evaluations, comparisons, runs, report, confusion, maps)
     return _verdict(evaluations, gates)
 
@@ -227,6 +229,13 @@ def _opened(
     if asked.left_out:
         console.note(f"{asked.left_out:,} images are left out: {printable(model.name)} does not know their classes")
     return asked, _run_of(request.model or "")
+
+
+def _explainer(request: ModelRequest) -> Explainer:
+    """A model opened a second time, to look into it; here too all that can be wrong is said before images are read."""
+    from cnncli.inference.saliency import open_explainer
+
+    return open_explainer(request, None, None, notify=console.note, progress=lambda done, total: None)
 
 
 def _run_of(model: str) -> Run | None:
@@ -356,17 +365,17 @@ def _write_files(
         console.note(f"{report}: written")
 
 
-def _mistake_maps(evaluations: Sequence[Evaluation], requests: Sequence[ModelRequest]) -> dict[str, MistakeMaps]:
+def _mistake_maps(evaluations: Sequence[Evaluation], explainers: Sequence[Explainer]) -> dict[str, MistakeMaps]:
     """Heat maps of the mistakes that the report shows, by model."""
     from cnncli.evaluation.mistake_maps import mistake_maps
-    from cnncli.inference.saliency import open_explainer
+
+    def say(problem: str) -> None:
+        console.note(printable(problem))
 
     maps = {}
-    for found, request in zip(evaluations, requests, strict=True):
-        if found.mistakes:
-            explainer = open_explainer(request, None, None, notify=console.note, progress=lambda done, total: None)
-            with console.progress("heat maps", unit="images") as progress:
-                maps[found.model] = mistake_maps(found, explainer, progress)
+    for found, explainer in zip(evaluations, explainers, strict=True):
+        with console.progress("heat maps", unit="images") as progress:
+            maps[found.model] = mistake_maps(found, explainer, notify=say, progress=progress)
     return maps
 
 

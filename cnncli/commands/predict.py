@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from cnncli.outputs import Names
 
 FORMATS = ("table", "json", "jsonl", "csv")
+_MOST_EXPLAINED = 5  # classes of a photo: each takes work and a panel of its picture
 
 
 @click.command()
@@ -42,7 +42,8 @@ FORMATS = ("table", "json", "jsonl", "csv")
     "--explain",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write a picture of where the network looks in each photo to DIR (see 'cnncli visualize gradcam').",
+    help="Write a picture of where the network looks in each photo, for its 5 best classes at most, to DIR "
+    "(see 'cnncli visualize gradcam').",
 )
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Read folders inside folders.")
 @click.option("--max-pixels", type=click.IntRange(1), metavar="N", help="Refuse larger images.  [default: 178956970]")
@@ -168,7 +169,7 @@ def _afterwards(outputs: dict[str, Names], request: ModelRequest, max_pixels: in
 
 
 def _explaining(names: Names, request: ModelRequest, max_pixels: int) -> Callable[[Result], bool]:
-    """Opens the network a second time, to look into it, and gives what draws a result's classes over its photo."""
+    """Opens the network a second time, to look into it, and gives what draws a result's best classes over its photo."""
     from cnncli.explained import explained
     from cnncli.inference import saliency
     from cnncli.outputs import save
@@ -176,7 +177,7 @@ def _explaining(names: Names, request: ModelRequest, max_pixels: int) -> Callabl
     explainer = saliency.open_explainer(request, None, None, notify=console.note, progress=lambda done, total: None)
 
     def draw(result: Result) -> bool:
-        indices = tuple(answer.index for answer in result.predictions)
+        indices = tuple(answer.index for answer in result.predictions[:_MOST_EXPLAINED])
         if not indices:  # nothing reaches --min-confidence
             return True
         question = saliency.Question(indices, check=False, max_pixels=max_pixels)
@@ -195,15 +196,12 @@ def _explaining(names: Names, request: ModelRequest, max_pixels: int) -> Callabl
 
 @contextlib.contextmanager
 def _writer(form: str) -> Iterator[Callable[[Result], None]]:
-    """Yields what writes one result to stdout at once; json is closed properly even when the run is stopped."""
+    """Yields what writes one result to stdout at once."""
     from cnncli import formats
 
     if form == "json":
-        separators = itertools.chain(["[\n"], itertools.repeat(",\n"))
-        try:
-            yield lambda result: console.write(next(separators) + formats.as_json(result))
-        finally:
-            console.write("\n]\n" if next(separators) == ",\n" else "[]\n")
+        with console.json_array() as write:
+            yield lambda result: write(formats.as_json(result))
     elif form == "jsonl":
         yield lambda result: console.write(formats.as_json(result) + "\n")
     elif form == "csv":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,9 +9,10 @@ from PIL import Image
 
 from cnncli.backbones import ImageClass
 from cnncli.datasets.pixels import picture_of
-from cnncli.errors import ImageError
+from cnncli.errors import ImageError, ModelError
 from cnncli.evaluation.evaluation import Answer, Evaluation
 from cnncli.explained import class_overlay
+from cnncli.inference.models import Notify
 from cnncli.inference.occlusion import Progress
 from cnncli.inference.saliency import Explainer, Question, explain_pictures
 from cnncli.sources import Source
@@ -31,12 +31,14 @@ class MistakeMap:
 MistakeMaps = Mapping[str, tuple[MistakeMap, ...]]  # by the name of an image: for what was answered and for the truth
 
 
-def mistake_maps(evaluation: Evaluation, explainer: Explainer, progress: Progress) -> MistakeMaps:
-    """The maps of all mistakes that are kept; an image that cannot be read any more has none. Raises ModelError."""
+def mistake_maps(evaluation: Evaluation, explainer: Explainer, *, notify: Notify, progress: Progress) -> MistakeMaps:
+    """The maps of all mistakes that are kept; an image whose maps cannot be made has none, and `notify` hears of it."""
     found = {}
     for done, answer in enumerate(evaluation.mistakes, 1):
-        with contextlib.suppress(ImageError):  # the report says it where the image would be
+        try:
             found[answer.example.name] = _maps(answer, explainer)
+        except (ImageError, ModelError) as problem:
+            notify(f"{answer.example.name}: no heat map: {problem}")
         progress(done, len(evaluation.mistakes))
     return found
 

@@ -126,11 +126,12 @@ def open_explainer(
             method = "occlusion"
     if method != "occlusion":
         from cnncli.learning.explanation import GradCamExplainer, NoConvolutionError
+        from cnncli.learning.graph import HiddenLayersError
 
         ready = models.open_layers(request, notify=notify, progress=progress)
         try:
             return GradCamExplainer(ready, layer)
-        except NoConvolutionError as problem:
+        except (NoConvolutionError, HiddenLayersError) as problem:
             if method == "gradcam":
                 raise
             notify(f"{problem}: the maps are made by covering parts of the photo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,9 @@ class GradCamExplainer:
         self.step = _target(self._network, layer, model.name)
         tensor, self._to_logits, self._explained = _answer(self._network)
         outputs = [self.step.tensor, tensor, self._network.output]
-        self.grid = _grid(self._network, self.step)
+        self._cells = self.grid = _grid(self._network, self.step)
+        if model.card.mirrored:
+            self.grid = self._cells.centred(self.step.shape[1], model.card.input.width)
         self._watched = keras.Model(self._network.input, outputs, name="watched")
 
     @property
@@ -64,24 +67,35 @@ class GradCamExplainer:
         """A map for each class, `(classes, rows, columns)`, not cut at zero: Grad-CAM's own shows what is above it.
 
         A map's weight is the mean of the class's gradient over it (the paper's equation 1). For a model that is shown
-        the mirror image too, it is the mean of both, that of the mirror image turned back.
+        the mirror image too, it is the mean of both, that of the mirror image turned back; where padding moves the
+        cells to one side, both are first brought to a grid that the mirror leaves as it is.
         """
         found = self._maps(pixels, indices)
-        if self.model.card.mirrored:
-            found = (found + self._maps(pixels[:, ::-1], indices)[:, :, ::-1]) / np.float32(2)
-        return found
+        if not self.model.card.mirrored:
+            return found
+        sides = (found, self._maps(pixels[:, ::-1], indices))
+        straight, turned = (self._cells.shifted(side, self.grid) for side in sides)
+        return ((straight + turned[:, :, ::-1]) / 2).astype(np.float32)
 
     def _maps(self, pixels: Pixels, indices: Sequence[int]) -> Maps:
-        batch = tf.repeat(tf.constant(pixels[np.newaxis], tf.float32), len(indices), axis=0)
-        with tf.GradientTape() as tape:
-            tape.watch(batch)
-            maps, before, _ = self._watched(batch, training=False)
-            answers = tf.gather(self._to_logits(before), list(indices), batch_dims=1)
-        gradients = tape.gradient(answers, maps)
+        batch = tf.constant(pixels[np.newaxis], tf.float32)
+        try:
+            with tf.GradientTape(persistent=True) as tape:
+                tape.watch(batch)
+                maps, before, _ = self._watched(batch, training=False)
+                scores = self._to_logits(before)
+                answers = [scores[0, index] for index in indices]  # type: ignore[index]
+            found = [self._weighed(maps, tape.gradient(answer, maps)) for answer in answers]
+        except tf.errors.OpError as problem:  # not enough memory, say
+            raise ModelError(f"{self.model.name}: TensorFlow cannot run it ({problem.message})") from problem
+        return np.concatenate(found).astype(np.float32)
+
+    def _weighed(self, maps: Any, gradients: Any) -> Maps:
+        """The sum of maps `(1, rows, columns, maps)`, each times the mean of its gradients: `(1, rows, columns)`."""
         if gradients is None:
             raise ModelError(f"{self.model.name}: its answer does not depend on {self.step.name}; give another --layer")
         weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
-        found: Maps = tf.reduce_sum(weights * maps, axis=-1).numpy().astype(np.float32)
+        found: Maps = tf.reduce_sum(weights * maps, axis=-1).numpy()
         return found
 
 
@@ -107,23 +121,26 @@ def _grid(network: FlatNetwork, step: Step) -> MapGrid:
     """Where the cells of a layer's map lie in the input: in the middle of what each of them sees of it.
 
     Padding at one end and borders without any move the cells, so that they do not divide the input evenly. They are
-    taken to do so where a layer on the way is one that cannot be worked out.
+    taken to do so where a layer on the way is one that cannot be worked out, or each cell sees all of the input.
     """
+    name = str(step.layer.name)
     height, width = network.input.shape[1:3]
     rows, columns = step.shape[:2]
     even = even_grid(rows, columns, (width, height))
     try:
         config = json.loads(keras.Model(network.input, step.tensor).to_json())
-        traced = trace(kerasgraph.network(config, step.name))
-        last = next(place for place, row in reversed(list(enumerate(traced.rows))) if row.node.name == step.name)
-        far = (min(1, rows - 1), min(1, columns - 1))
-        fields = [receptive.view(traced, last, cell).field for cell in ((0, 0), far)]
+        traced = trace(kerasgraph.network(config, name))
+        last = next(place for place, row in reversed(list(enumerate(traced.rows))) if row.node.name == name)
+        corners = [receptive.view(traced, last, cell).field for cell in ((0, 0), (rows - 1, columns - 1))]
     except (CnncliError, StopIteration):
         return even
-    if fields[0] is None or fields[1] is None or 0 in far:
+    fields = [field for field in corners if field is not None]
+    if len(fields) < len(corners):
         return even
-    (y, x), (next_y, next_x) = ([(low + high) / 2 for low, high in field] for field in fields if field)
-    return MapGrid((x, y), (next_x - x, next_y - y))
+    (y, x), (last_y, last_x) = ([(low + high) / 2 for low, high in field] for field in fields)
+    if last_y <= y or last_x <= x:
+        return even
+    return MapGrid((x, y), ((last_x - x) / (columns - 1), (last_y - y) / (rows - 1)))
 
 
 def _answer(network: FlatNetwork) -> tuple[object, Callable[[object], object], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -9,7 +10,7 @@ import click
 from cnncli import console
 from cnncli.commands.options import complete_file, complete_model, request_options
 from cnncli.commands.visualize.picture import Pictures, picture_options
-from cnncli.errors import ExitCode, ImageError, outcome
+from cnncli.errors import ExitCode, ImageError, ModelError, outcome
 from cnncli.inference.request import ModelRequest
 from cnncli.text import printable
 
@@ -93,22 +94,25 @@ def gradcam(
         )
     chosen = tuple(class_index(explainer.model.card.classes, name) for name in classes)
     question = saliency.Question(tuple(dict.fromkeys(chosen)), top, check)
-    bad, found = 0, []
-    for source in sources.find(images, recursive=False, offline=request.offline, notify=console.note):
-        try:
-            with console.progress(printable(source.name), unit="answers") as progress:
-                explanation = saliency.explain(explainer, source, question, progress)
-            pictures.save(explained(explanation), explanation.source, explanation.method)
-        except ImageError as problem:
-            console.error(f"{printable(source.name)}: {problem}")
-            bad += 1
-            continue
-        found.append(explained_text.as_object(explanation))
-        if form == "table" and pictures.output != "-":
-            _print(explanation)
-    if form == "json":
-        console.write(explained_text.as_json(found))
-    return outcome(len(found), bad)
+    good = bad = 0
+    with console.json_array() if form == "json" else contextlib.nullcontext() as write:
+        for source in sources.find(images, recursive=False, offline=request.offline, notify=console.note):
+            try:
+                with console.progress(printable(source.name), unit="answers") as progress:
+                    explanation = saliency.explain(explainer, source, question, progress)
+                pictures.save(explained(explanation), explanation.source, explanation.method)
+            except (ImageError, ModelError) as problem:
+                console.error(f"{printable(source.name)}: {problem}")
+                if write is not None:
+                    write(explained_text.failure_json(source.name, explainer, str(problem)))
+                bad += 1
+                continue
+            good += 1
+            if write is not None:
+                write(explained_text.as_json(explanation))
+            elif pictures.output != "-":
+                _print(explanation)
+    return outcome(good, bad)
 
 
 def _print(explanation: Explanation) -> None:

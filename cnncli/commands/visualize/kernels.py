@@ -10,7 +10,7 @@ import click
 from cnncli import console
 from cnncli.commands.options import complete_model, request_options
 from cnncli.commands.visualize.picture import Pictures, picture_options
-from cnncli.errors import ExitCode, TrainingError
+from cnncli.errors import CnncliError, ExitCode
 from cnncli.inference.request import ModelRequest
 from cnncli.text import printable
 
@@ -69,7 +69,7 @@ def _before(model: Path, names: list[str]) -> tuple[LayerKernels, ...]:
         return ()
     try:
         found = kernels_before(run, names)
-    except TrainingError as problem:
+    except CnncliError as problem:
         console.note(f"{printable(str(problem))}: only the kernels after training are shown")
         return ()
     console.note("The kernels before training are drawn again from the run's seed")

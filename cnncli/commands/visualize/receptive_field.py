@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cnncli import console
 from cnncli.backbones import RESIZES
 from cnncli.commands.options import Pair, complete_file, complete_model
 from cnncli.commands.visualize.picture import Pictures, one_image, picture_options
@@ -56,6 +57,8 @@ def receptive_field(
         views = receptive.nested(traced, receptive.last_with_window(traced), cell)
     else:
         views = [receptive.view(traced, receptive.find_layer(traced, layer), cell)]
+    if views[-1].gated:
+        console.note("Frames leave gates out, which weigh whole maps: through them each cell sees the whole image")
     pictures.begin([image])
     from cnncli.backbones import InputSpec
     from cnncli.images import network_input
