@@ -1,9 +1,9 @@
 """Makes `cnncli/data/tiny200.tflite`, the bundled model, of a run of `cnncli train`.
 
 Run it as `python tests/package_tiny200.py RUN DATA`, where RUN is the folder of the run that the model's card describes
-and DATA is Tiny ImageNet. The run's held-out images, which come out of DATA/train, fit one temperature, so that
-scores are as high as answers are often right (Guo et al. 2017, arXiv:1706.04599). DATA/val is scored at the end, by
-the very file that is shipped, and decides nothing.
+and DATA is Tiny ImageNet. Batch normalisation gets the statistics of whole training images. The run's held-out images,
+which come out of DATA/train, fit one temperature, so that scores are as high as answers are often right (Guo et al.
+2017, arXiv:1706.04599). DATA/val is scored at the end, by the very file that is shipped, and decides nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from cnncli.evaluation.evaluation import Evaluation
 from cnncli.evaluation.metrics import calibration_error, reliability
 from cnncli.inference.models import open_model
 from cnncli.inference.request import ModelRequest, usable_cores
+from cnncli.learning import keras, tf
 from cnncli.learning.compile import compile_network
 from cnncli.learning.models import load_carded
 from cnncli.learning.networks import build, with_probabilities
@@ -37,6 +38,9 @@ from cnncli.sources import Source
 from cnncli.text import duration
 
 Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+
+_BATCH, _SETTLING = 128, 50 * 128  # images: at a time as in training, and in all
 
 LICENCE = "weights: research and teaching, not commercial, as the images that they were learned from; code: Apache-2.0"
 DESCRIPTION = "a residual network that cnncli itself trained on Tiny ImageNet, from random weights"
@@ -51,15 +55,39 @@ NOTES = (
 )
 
 
-def held_out(run: Run, spec: InputSpec, classes: Sequence[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The run's validation images as the network sees them, and the index of each one's class."""
-    rows = [row for row in run.read_data() if row.split == "val"]
+def shown(rows: Sequence[Seen], spec: InputSpec) -> Pixels:
+    """Images as the network sees them, `(images, height, width, 3)`."""
 
-    def pixels(row: Seen) -> npt.NDArray[np.uint8]:
+    def pixels(row: Seen) -> Pixels:
         picture = images.read(Source(row.path, path=Path(row.path)), shorter_side_px=spec.height)
         return images.network_input(picture, spec)
 
-    return np.stack([pixels(row) for row in rows]), np.array([classes.index(row.class_id) for row in rows])
+    return np.stack([pixels(row) for row in rows])
+
+
+def settle(network: Any, pixels: Pixels) -> None:
+    """Gives batch normalisation the statistics of images as they are, in place of those of the last training steps.
+
+    Training crops and mirrors, and its moving averages look back on ten steps: the mean over many batches of plain
+    images is nearer to what the network will see (precise BN; Wu & Johnson 2021, arXiv:2105.07576, section 3).
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in layers:
+        layer.momentum = 0.0  # so that a step leaves the statistics of its batch
+    answer = tf.function(lambda batch: network(batch, training=True))
+    batches = np.split(pixels.astype(np.float32), len(pixels) // _BATCH)
+    found: list[list[Floats]] = []
+    for batch in batches:
+        answer(tf.constant(batch))
+        found.append([weight.numpy().astype(np.float64) for layer in layers for weight in _statistics(layer)])
+    for weight, values in zip(
+        (w for layer in layers for w in _statistics(layer)), zip(*found, strict=True), strict=True
+    ):
+        weight.assign(np.mean(values, axis=0))
+
+
+def _statistics(layer: Any) -> tuple[Any, Any]:
+    return layer.moving_mean, layer.moving_variance
 
 
 def logits_of(network: Any, pixels: npt.NDArray[np.uint8]) -> list[Floats]:
@@ -92,12 +120,10 @@ def told(scores: Floats, truth: npt.NDArray[np.int64]) -> str:
     return f"top-1 {np.mean(best == truth):.4f}, ECE {error:.4f}"
 
 
-def network_with(weights_of: Any, card: ModelCard, temperature: float) -> Any:
-    """The named net with the weights of the run's model, its logits divided by the temperature."""
+def logits_network(model: Any, card: ModelCard) -> Any:
+    """The named net with the weights of the run's model, without its softmax."""
     logits = build(NAMED_NETS[BUNDLED].layers(len(card.classes)), card.input)
-    logits.set_weights(weights_of.get_weights())
-    dense = logits.layers[-1]
-    dense.set_weights([weight / temperature for weight in dense.get_weights()])
+    logits.set_weights(model.get_weights())
     return logits
 
 
@@ -126,6 +152,7 @@ def training(run: Run, temperature: float) -> dict[str, str]:
         "seed": str(record["settings"]["seed"]),
         "images": f"{counts['train']:,} to learn from, {counts['val']:,} of the same folder held out",
         "time": f"{duration(record['seconds'])} on {threads['parts'] * threads['each']} processor cores",
+        "batch statistics": f"measured anew on {_SETTLING:,} of the training images as they are",
         "temperature": f"{temperature:g}, fitted on the held-out images",
         "log": log(run),
     }
@@ -157,13 +184,22 @@ def with_figures(card: ModelCard, found: Evaluation) -> ModelCard:
 def main() -> None:
     run, data = Run(Path(sys.argv[1])), Path(sys.argv[2])
     model, card = load_carded(run.model)
-    pixels, truth = held_out(run, card.input, [c.id for c in card.classes])
-    logits = logits_of(network_with(model, card, 1.0), pixels)
+    network = logits_network(model, card)
+    learned = [row for row in run.read_data() if row.split == "train"]
+    order = np.random.default_rng(0).permutation(len(learned))[:_SETTLING]
+    settle(network, shown([learned[number] for number in order], card.input))
+    held_out = [row for row in run.read_data() if row.split == "val"]
+    ids = [c.id for c in card.classes]
+    logits, truth = (
+        logits_of(network, shown(held_out, card.input)),
+        np.array([ids.index(row.label) for row in held_out]),
+    )
     temperature = fitted_temperature(logits, truth)
     print(f"held out, one view:            {told(probabilities(logits[:1], 1.0), truth)}")
     print(f"held out, both views:          {told(probabilities(logits, 1.0), truth)}")
     print(f"held out, temperature {temperature:g}:  {told(probabilities(logits, temperature), truth)}")
-    network = with_probabilities(network_with(model, card, temperature))
+    dense = network.layers[-1]
+    dense.set_weights([weight / temperature for weight in dense.get_weights()])
     card = replace(
         card,
         name=BUNDLED,
@@ -175,7 +211,7 @@ def main() -> None:
         metrics={},
         sha256=None,
     )
-    flatbuffer = compile_network(network, card.input, half=True)
+    flatbuffer = compile_network(with_probabilities(network), card.input, half=True)
     write_tflite(flatbuffer, card, bundled.path())
     found = scored(data)
     write_tflite(flatbuffer, with_figures(card, found), bundled.path())
