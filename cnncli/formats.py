@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 CSV_HEADER = ("path", "model", "rank", "index", "class_id", "label", "score", "error")
 SCORE_DIGITS = 6
+_NOTE_COLUMNS = 100  # of a card's notes, which are sentences
 
 
 def as_object(result: Result) -> dict[str, Any]:
@@ -199,13 +201,14 @@ def card_text(
         facts["shown"] = "the photo and its mirror image; scores are the mean of both answers"
     facts["licence"] = card.licence
     facts["training data"] = card.data_fingerprint
-    facts.update({f"metric {name}": value for name, value in card.metrics.items()})
+    facts.update({f"metric {name}": f"{value:.6g}" for name, value in card.metrics.items()})
     facts.update({f"made by {software}": version for software, version in card.versions.items()})
     facts["sha256"] = card.sha256
     lines = [
         f"{printable(name) + ':':20} {printable(str(value))}" for name, value in facts.items() if value is not None
     ]
-    lines += [f"{'note:':20} {printable(note)}" for note in card.notes]
+    for note in card.notes:
+        lines += textwrap.wrap(f"{'note:':20} {printable(note)}", _NOTE_COLUMNS, subsequent_indent=" " * 21)
     if card.training:
         lines.append("how it was made, as its card says:")
     for what, text in card.training.items():
