@@ -21,6 +21,7 @@ import pytest
 from models_for_tests import plain_model
 from PIL import Image
 
+from cnncli import bundled
 from cnncli.backbones import BACKBONES, ImageClass, InputSpec
 from cnncli.inference import compiled
 from cnncli.modelfile import ModelCard, flatbuffer_bytes, write_tflite
@@ -112,7 +113,7 @@ def test_show_on_a_terminal_shows_the_first_classes_and_how_many_more() -> None:
 
 
 def test_verify_on_a_terminal_gives_each_file_two_lines(weights) -> None:
-    first, second = on_a_terminal("models", "verify").splitlines()
+    first, second = on_a_terminal("models", "verify").splitlines()[2:]  # after those of the bundled model
     assert first.split()[:2] == ["ok", "mobilenet-0.25"]
     assert second.strip() == str(weights)
 
@@ -229,9 +230,9 @@ def test_pull_offline_names_file_and_address_of_what_is_missing(cnncli) -> None:
     assert "error: nosuch: no pretrained network has this name" in run.err
 
 
-def test_verify_says_so_when_there_is_nothing(cnncli) -> None:
+def test_verify_checks_the_bundled_model_where_nothing_is_cached(cnncli) -> None:
     run = cnncli("models", "verify")
-    assert (run.code, run.out, run.err) == (0, "", "nothing is cached, so there is nothing to check\n")
+    assert (run.code, run.out, run.err) == (0, f"ok\ttiny200\t{bundled.path()}\tcard, sha256\n", "")
 
 
 def test_verify_names_each_file_and_what_was_compared(cnncli, weights, flat_model, flat_tflite) -> None:
@@ -255,8 +256,8 @@ def changed(path: Path, position: int) -> None:
 def test_verify_finds_damaged_weights(cnncli, weights) -> None:
     weights.write_bytes(weights.read_bytes()[:-500])
     run = cnncli("models", "verify")
-    assert run.code == 1
-    assert run.out.startswith(f"FAULT\tmobilenet-0.25\t{weights}\t")
+    assert run.code == 3
+    assert run.out.splitlines()[1].startswith(f"FAULT\tmobilenet-0.25\t{weights}\t")
     assert "its weights are damaged" in run.err
 
 
@@ -284,6 +285,7 @@ def test_verify_finds_a_damaged_compiled_network(cnncli, weights, flat_model) ->
     run = cnncli("models", "verify")
     assert run.code == 3
     assert [line.split("\t")[:2] for line in run.out.splitlines()] == [
+        ["ok", "tiny200"],
         ["ok", "mobilenet-0.25"],
         ["FAULT", "mobilenet-0.25"],
         ["FAULT", "brightest"],
