@@ -447,10 +447,10 @@ def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:
 
 def test_backbone_is_frozen_and_its_head_learns_from_features(frozen, mobilenet) -> None:
     assert column(frozen, "loss")[-1] < 0.7 * column(frozen, "loss")[0]
-    from cnncli.backbones import BACKBONES, InputSpec
+    from cnncli.backbones import InputSpec
     from cnncli.learning.trunks import trunk
 
-    pretrained = trunk(BACKBONES["mobilenet-0.25"], mobilenet, InputSpec(32, 32, "rgb"))
+    pretrained = trunk("mobilenet-0.25", mobilenet, InputSpec(32, 32, "rgb"))
     found = layer_weights(frozen)
     for layer in pretrained.layers:
         if layer.weights:

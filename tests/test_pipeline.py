@@ -30,6 +30,7 @@ class StubModel:
     most: int = 99
     made: int = 0
     name: str = "stub"
+    fallback_from: str | None = None
     card: ModelCard = ModelCard("stub", CLASSES, InputSpec(8, 8))  # noqa: RUF009 - frozen
 
     def most_engines(self, at_once: int) -> int:
