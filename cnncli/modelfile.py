@@ -59,6 +59,11 @@ class ModelCard:
     notes: tuple[str, ...] = ()  # what a user should know of it
     sha256: str | None = None  # of the model's bytes; None until it is written
 
+    @property
+    def views(self) -> int:
+        """How many images of each photo the network is shown."""
+        return 2 if self.mirrored else 1
+
     def to_json(self) -> dict[str, Any]:
         """The card as it is stored: plain JSON values."""
         values = asdict(self)

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 from cnncli import bundled
 from cnncli.backbones import BUNDLED, InputSpec, imagenet_classes
-from cnncli.inference.engine import LiteRTEngine, MirroringEngine
+from cnncli.inference.engine import LiteRTEngine
 from cnncli.modelfile import check_content, read_card
 from cnncli.networks import find
 from cnncli.tracing import trace
@@ -73,20 +74,22 @@ def test_keras_and_litert_give_the_same_probabilities() -> None:
 
     network, card = load_carded(bundled.path())
     images = pixels(0, 4, 64, 64, 3)
-    engine = LiteRTEngine(bundled.path(), card, 1)
+    engine = LiteRTEngine(bundled.path(), replace(card, mirrored=False), 1)
     expected = np.stack([engine(image) for image in images])
     assert expected.sum(axis=1) == pytest.approx(1, abs=1e-4)
     assert len({int(row.argmax()) for row in expected}) > 1 or np.ptp(expected, axis=0).max() > 1e-3
     np.testing.assert_allclose(network(images.astype(np.float32)).numpy(), expected, atol=1e-4)
 
 
-def test_mirroring_engine_means_over_the_image_and_its_mirror_image() -> None:
-    def engine(image: np.ndarray) -> np.ndarray:
-        return image[0, 0].astype(np.float32)  # the pixel at the upper left
+def test_both_engines_mean_over_the_image_and_its_mirror_image() -> None:
+    from cnncli.learning.engine import KerasEngine
 
-    image = pixels(1, 4, 5, 3)
-    expected = (image[0, 0].astype(float) + image[0, -1]) / 2
-    np.testing.assert_allclose(MirroringEngine(engine)(image), expected)
+    card, image = read_card(bundled.path()), pixels(1, 64, 64, 3)
+    one = LiteRTEngine(bundled.path(), replace(card, mirrored=False), 1)
+    expected = (one(image).astype(float) + one(image[:, ::-1])) / 2
+    assert np.abs(one(image) - one(image[:, ::-1])).max() > 0.01
+    np.testing.assert_allclose(LiteRTEngine(bundled.path(), card, 1)(image), expected, atol=1e-6)
+    np.testing.assert_allclose(KerasEngine(bundled.path(), None, mirrored=True)(image), expected, atol=1e-4)
 
 
 def test_a_photo_and_its_mirror_image_get_the_same_scores(cnncli, tmp_path, monkeypatch) -> None:

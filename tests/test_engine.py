@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models_for_tests import CHANNELS
 
 from cnncli.backbones import ImageClass, InputSpec
 from cnncli.errors import ModelError
@@ -17,7 +18,7 @@ from cnncli.inference import child, engine, trial
 from cnncli.inference.adoption import adopt
 from cnncli.inference.engine import LiteRTEngine
 from cnncli.inference.trial import try_out
-from cnncli.modelfile import check_content, flatbuffer_bytes, read_card
+from cnncli.modelfile import ModelCard, check_content, flatbuffer_bytes, read_card, write_tflite
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,41 @@ def test_the_engine_gives_probabilities_of_the_pixels(flat_tflite: Path) -> None
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     powers = np.exp(pixels.mean(axis=(0, 1)) / 64)
     assert run(pixels) == pytest.approx(powers / powers.sum(), abs=1e-5)
+
+
+def one_answer(network: str, path: Path) -> Path:
+    """Writes a compiled network of 8x8 pixels and three classes that answers for one image, whatever it is given."""
+    from cnncli.learning import keras
+    from cnncli.learning.compile import compile_network
+
+    pixels = keras.Input((8, 8, 3))
+    if network == "flatten":
+        x = keras.layers.Flatten()(pixels)
+    else:
+        x = keras.layers.Lambda(lambda batch: keras.ops.mean(batch, axis=(0, 1, 2))[None])(pixels)
+    model = keras.Model(pixels, keras.layers.Dense(3, activation="softmax")(x))
+    card = ModelCard("one", CHANNELS, InputSpec(8, 8), mirrored=True)
+    write_tflite(compile_network(model, card.input), card, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("flatten", "LiteRT cannot run this model"),
+        ("mean", "this model cannot be shown a photo and its mirror image at once"),
+    ],
+)
+def test_a_network_that_cannot_be_shown_two_images_is_refused(tmp_path: Path, network: str, expected: str) -> None:
+    path = one_answer(network, tmp_path / "one.tflite")
+    card = read_card(path)
+    with pytest.raises(ModelError, match=expected):
+        LiteRTEngine(path, card, num_threads=1)(np.zeros((8, 8, 3), np.uint8))
+    if network == "flatten":
+        with pytest.raises(ModelError, match=expected):
+            try_out(path, at_once=2)
+    try_out(path)
+    assert LiteRTEngine(path, replace(card, mirrored=False), num_threads=1)(np.zeros((8, 8, 3), np.uint8)).size == 3
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from cnncli.inference.models import ReadyModel
 
 MISTAKES = 24  # the most confident ones, which a report shows
 MISTAKE_PREDICTIONS = 3
-_SMALL_NETWORK_BYTES = 1_000_000  # it answers in less time than it takes to read a small image
+_SMALL_NETWORK_BYTES = 20_000_000  # it answers within milliseconds: what handing an image out costs is felt
 _AT_ONCE = 8  # images that a thread takes at a time where handing them out one by one would cost as much as the work
 
 _Asked = tuple[Answer | Failure, bytes]  # with the sha256 of the image

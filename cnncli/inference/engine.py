@@ -39,33 +39,34 @@ class LiteRTEngine:
 
     def __init__(self, path: Path, card: ModelCard, num_threads: int) -> None:
         self._path = path
+        self._mirrored = card.mirrored
         self._interpreter = open_interpreter(path, num_threads)
         _check_card(self._interpreter, path, card)
-        allocate(self._interpreter, path)
+        allocate(self._interpreter, path, card.views)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
     def __call__(self, pixels: Pixels) -> Scores:
         """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
-        self._interpreter.set_tensor(self._input, pixels[np.newaxis].astype(np.float32))
+        shown = views(pixels, mirrored=self._mirrored)
+        self._interpreter.set_tensor(self._input, shown)
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as problem:
             raise ModelError(f"{self._path}: LiteRT cannot run this model ({problem})") from problem
-        scores: Scores = self._interpreter.get_tensor(self._output)[0]
+        answers = self._interpreter.get_tensor(self._output)
+        if len(answers) != len(shown):
+            raise ModelError(f"{self._path}: this model cannot be shown a photo and its mirror image at once")
+        scores: Scores = answers.mean(axis=0)
         return scores
 
 
-class MirroringEngine:
-    """A network that is shown an image and its mirror image; the mean of its two answers counts."""
+def views(pixels: Pixels, *, mirrored: bool) -> npt.NDArray[np.float32]:
+    """What a network is shown of an image, `(1, height, width, channels)`, or `(2, ...)` with its mirror image.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __call__(self, pixels: Pixels) -> Scores:
-        """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
-        mean: Scores = (self._engine(pixels) + self._engine(pixels[:, ::-1])) / np.float32(2)
-        return mean
+    The mean of its answers counts.
+    """
+    return np.stack([pixels, pixels[:, ::-1]] if mirrored else [pixels]).astype(np.float32)
 
 
 def open_interpreter(path: Path, num_threads: int) -> Any:
@@ -90,13 +91,19 @@ def _check_card(interpreter: Any, path: Path, card: ModelCard) -> None:
         )
 
 
-def allocate(interpreter: Any, path: Path) -> None:
-    """Reserves the memory of a network. Raises ModelError if it asks for more than can be meant."""
+def allocate(interpreter: Any, path: Path, at_once: int) -> None:
+    """Reserves the memory of a network that is given `at_once` images.
+
+    Raises ModelError if it asks for more than can be meant, or cannot take that many.
+    """
     for tensor in interpreter.get_tensor_details():
         size = math.prod(map(int, tensor["shape"])) * np.dtype(tensor["dtype"]).itemsize
         if size > MAX_TENSOR_BYTES:
             raise ModelError(f"{path}: it asks for a tensor of {size / 1e9:.1f} GB; refused")
     try:
+        if at_once > 1:
+            for tensor in interpreter.get_input_details():
+                interpreter.resize_tensor_input(tensor["index"], [at_once, *map(int, tensor["shape"][1:])])
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as problem:
         raise ModelError(f"{path}: LiteRT cannot run this model ({problem})") from problem

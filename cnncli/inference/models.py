@@ -12,7 +12,7 @@ from cnncli import backbones, bundled, hdf5
 from cnncli.backbones import BACKBONES, BUNDLED, Backbone, Resize
 from cnncli.errors import CacheError, ModelError, WeightsUnavailableError
 from cnncli.inference import cache, compiled, weights
-from cnncli.inference.engine import Engine, LiteRTEngine, MirroringEngine, litert_available
+from cnncli.inference.engine import Engine, LiteRTEngine, litert_available
 from cnncli.inference.locate import backbone_card, locate
 from cnncli.inference.request import ModelRequest
 from cnncli.modelfile import ModelCard, check_content, read_card
@@ -42,14 +42,10 @@ class ReadyModel:
 
     def engine(self, num_threads: int) -> Engine:
         """An engine for one thread at a time, which computes on `num_threads`."""
-        engine = self._plain_engine(num_threads)
-        return MirroringEngine(engine) if self.card.mirrored else engine
-
-    def _plain_engine(self, num_threads: int) -> Engine:
         if self.backend == "tensorflow":
             from cnncli.learning.engine import KerasEngine
 
-            return KerasEngine(self.path, self.row)
+            return KerasEngine(self.path, self.row, mirrored=self.card.mirrored)
         return LiteRTEngine(self.path, self.card, num_threads)
 
 
@@ -153,7 +149,7 @@ def _checked(path: Path, card: ModelCard) -> dict[str, str]:
     from cnncli.inference.trial import try_out
 
     whole = _whole(path, card)
-    try_out(path)
+    try_out(path, at_once=card.views)
     return whole
 
 

@@ -1,6 +1,6 @@
 """Runs a LiteRT model that nobody vouches for once, where a crash does no harm: a process of its own.
 
-`python -m cnncli.inference.trial FILE` is that process.
+`python -m cnncli.inference.trial FILE IMAGES` is that process.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from cnncli.inference.engine import allocate, open_interpreter
 TRIAL_S = 60  # the largest of the pretrained networks needs two
 
 
-def try_out(path: Path) -> None:
-    """Runs a LiteRT model that nobody vouches for once, in a process of its own. Raises ModelError.
+def try_out(path: Path, *, at_once: int = 1) -> None:
+    """Runs a LiteRT model that nobody vouches for once, `at_once` images, in a process of its own.
 
     LiteRT checks the structure of a file, but some damaged ones crash it or keep it busy for ever all the same.
+    Raises ModelError.
     """
     try:
         trial = subprocess.run(
-            child.command("cnncli.inference.trial", path),
+            child.command("cnncli.inference.trial", path, str(at_once)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -43,8 +44,9 @@ def try_out(path: Path) -> None:
 def main() -> int:
     """The process of `try_out`: runs the model that the command line names on an input of zeros."""
     try:
-        interpreter = open_interpreter(Path(sys.argv[1]), num_threads=1)
-        allocate(interpreter, Path(sys.argv[1]))
+        path, at_once = Path(sys.argv[1]), int(sys.argv[2])
+        interpreter = open_interpreter(path, num_threads=1)
+        allocate(interpreter, path, at_once)
         for tensor in interpreter.get_input_details():
             interpreter.set_tensor(tensor["index"], np.zeros(tensor["shape"], tensor["dtype"]))
         interpreter.invoke()

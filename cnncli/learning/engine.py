@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cnncli.backbones import Backbone
-from cnncli.inference.engine import Pixels, Scores
+from cnncli.inference.engine import Pixels, Scores, views
 from cnncli.learning.backbones import build
 from cnncli.learning.models import load_carded
 
@@ -21,10 +19,11 @@ def load(path: Path, row: Backbone | None) -> Any:
 class KerasEngine:
     """A `.keras` file, or weights of a pretrained network, run by Keras on all cores."""
 
-    def __init__(self, path: Path, row: Backbone | None) -> None:
+    def __init__(self, path: Path, row: Backbone | None, *, mirrored: bool) -> None:
+        self._mirrored = mirrored
         self._model = load(path, row)
 
     def __call__(self, pixels: Pixels) -> Scores:
         """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
-        scores: Scores = self._model.predict_on_batch(pixels[np.newaxis].astype(np.float32))[0]
+        scores: Scores = self._model.predict_on_batch(views(pixels, mirrored=self._mirrored)).mean(axis=0)
         return scores
