@@ -72,18 +72,26 @@ def on_threads(
         return [function(item) for item in some]
 
     with _ended(ThreadPoolExecutor(workers)) as pool:
-        yield from _mapped(pool, several, items, workers, progress)
+        yield from _mapped(pool, several, items, workers, progress, _AT_ONCE)
 
 
 def on_processes(
-    prepare: Callable[[], Callable[[Item], Found]], items: Sequence[Item], workers: int, progress: Progress
+    prepare: Callable[[], Callable[[Item], Found]],
+    items: Sequence[Item],
+    workers: int,
+    progress: Progress,
+    *,
+    at_once: int = _AT_ONCE,
 ) -> Iterator[Found]:
-    """`map(prepare(), items)` on processes, in order; each prepares once. Raises DataError if one of them dies."""
+    """`map(prepare(), items)` on processes, in order, which prepare once and are handed `at_once` items at a time.
+
+    Raises DataError if one of them dies.
+    """
     context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(prepare,))
     try:
         with _ended(pool):
-            yield from _mapped(pool, _several, items, workers, progress)
+            yield from _mapped(pool, _several, items, workers, progress, at_once)
     except BrokenProcessPool as problem:
         raise DataError(
             "a process that read images has ended without an answer (not enough memory?); try --workers 1"
@@ -104,9 +112,10 @@ def _mapped(
     items: Sequence[Item],
     workers: int,
     progress: Progress,
+    at_once: int,
 ) -> Iterator[Found]:
     """The results in order. Only some are under way at a time: whoever takes them may be slower than the pool."""
-    parts = (items[begin : begin + _AT_ONCE] for begin in range(0, len(items), _AT_ONCE))
+    parts = (items[begin : begin + at_once] for begin in range(0, len(items), at_once))
     under_way = deque(pool.submit(several, part) for part in itertools.islice(parts, _AHEAD * workers))
     done = 0
     while under_way:

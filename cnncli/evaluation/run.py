@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncli import images
-from cnncli.backbones import ImageClass
 from cnncli.datasets.cores import on_processes, worth_processes
 from cnncli.datasets.dataset import Dataset, Example, wanted_splits
 from cnncli.datasets.pixels import Failure, picture_of
@@ -21,13 +20,13 @@ from cnncli.errors import DataError, ImageError
 from cnncli.evaluation.evaluation import Answer, Columns, Evaluation
 from cnncli.evaluation.matching import Match, match, require_all, require_some
 from cnncli.inference import pipeline
-from cnncli.inference.engine import Scores
+from cnncli.inference.engine import Pixels, Scores
 from cnncli.inference.models import ReadyModel
 
 MISTAKES = 24  # the most confident ones, which a report shows
 MISTAKE_PREDICTIONS = 3
 _SMALL_NETWORK_BYTES = 20_000_000  # it answers within milliseconds: what handing an image out costs is felt
-_AT_ONCE = 8  # images that a thread takes at a time where handing them out one by one would cost as much as the work
+_AT_ONCE = 16  # images that are read and then asked about together, which `_Asker.ask` explains
 
 _Asked = tuple[Answer | Failure, bytes]  # with the sha256 of the image
 
@@ -142,57 +141,62 @@ def evaluate(task: Task, tellers: Tellers, *, trained_on: frozenset[bytes] | Non
 
 @dataclass(frozen=True, slots=True)
 class _Asker:
-    """Asks about one image at a time. It can be sent to another process."""
+    """Asks about some images at a time. It can be sent to another process."""
 
     model: ReadyModel
     truths: dict[int, int]  # class of the data -> class of the model
     among: npt.NDArray[np.int64] | None
     keep: int
 
-    def __call__(self) -> Callable[[Example], _Asked]:
+    def __call__(self) -> Callable[[Sequence[Example]], list[_Asked]]:
         """What asks with an engine of its own."""
         return partial(self.ask, pipeline.Engines(self.model, 1, 1).run)
 
-    def ask(self, run: pipeline.Run, example: Example) -> _Asked:
-        spec, classes = self.model.card.input, self.model.card.classes
+    def ask(self, run: pipeline.Run, examples: Sequence[Example]) -> list[_Asked]:
+        """Reads them all and then runs the network on all.
+
+        In turn for each image, both would find the other's code in the processor's caches: 1.5 times the time for
+        images of 32x32.
+        """
+        read = [self._read(example) for example in examples]
+        scores = iter([run(found[0]) for found in read if not isinstance(found, Failure)])
+        return [
+            (found, b"") if isinstance(found, Failure) else (self._answer(example, next(scores)), found[1])
+            for example, found in zip(examples, read, strict=True)
+        ]
+
+    def _read(self, example: Example) -> tuple[Pixels, bytes] | Failure:
+        """What the network is shown of an image, and its sha256."""
+        spec = self.model.card.input
         try:
             picture, digest = picture_of(example, spec)
         except ImageError as problem:
-            return Failure(example.name, str(problem)), b""
-        scores = run(images.network_input(picture, spec))
-        return _answer(example, self.truths[example.label], scores, classes, self.among, self.keep), digest
+            return Failure(example.name, str(problem))
+        return images.network_input(picture, spec), digest
+
+    def _answer(self, example: Example, scores: Scores) -> Answer:
+        """One answer from the scores of all classes; with `among`, only those indices (rising) may be chosen."""
+        truth, among = self.truths[example.label], self.among
+        if among is not None:
+            scores = scores / np.float32(float(scores[among].sum()) or 1.0)
+        mine, rivals = scores[truth], scores if among is None else scores[among]
+        before = rivals[: truth if among is None else np.searchsorted(among, truth)]
+        rank = 1 + int(np.count_nonzero(rivals > mine)) + int(np.count_nonzero(before == mine))
+        best = pipeline.best(scores, self.model.card.classes, self.keep, among=among)
+        return Answer(example, truth, rank, float(mine), best)
 
 
 def _asked(asker: _Asker, examples: tuple[Example, ...], workers: int) -> Iterator[_Asked]:
     """What the model says of each image, in order: on threads, or on processes where that is mostly Python's work."""
     model = asker.model
     is_small = model.backend == "litert" and model.path.stat().st_size < _SMALL_NETWORK_BYTES
+    at_once = max(1, min(_AT_ONCE, len(examples) // (4 * workers))) if is_small else 1
+    parts = [examples[begin : begin + at_once] for begin in range(0, len(examples), at_once)]
     if is_small and worth_processes(examples, workers):
-        return on_processes(asker, examples, workers, lambda done, total: None)
-    at_once = _AT_ONCE if is_small else 1
-    parts = (examples[begin : begin + at_once] for begin in range(0, len(examples), at_once))
-
-    def ask_some(some: tuple[Example, ...], run: pipeline.Run) -> list[_Asked]:
-        return [asker.ask(run, example) for example in some]
-
-    return itertools.chain.from_iterable(pipeline.each(model, parts, ask_some, workers=workers))
-
-
-def _answer(
-    example: Example,
-    truth: int,
-    scores: Scores,
-    classes: tuple[ImageClass, ...],
-    among: npt.NDArray[np.int64] | None,
-    keep: int,
-) -> Answer:
-    """One answer from the scores of all classes; with `among`, only those indices (rising) may be chosen."""
-    if among is not None:
-        scores = scores / np.float32(float(scores[among].sum()) or 1.0)
-    mine, rivals = scores[truth], scores if among is None else scores[among]
-    before = rivals[: truth if among is None else np.searchsorted(among, truth)]
-    rank = 1 + int(np.count_nonzero(rivals > mine)) + int(np.count_nonzero(before == mine))
-    return Answer(example, truth, rank, float(mine), pipeline.best(scores, classes, keep, among=among))
+        asked = on_processes(asker, parts, workers, lambda done, total: None, at_once=1)
+    else:
+        asked = pipeline.each(model, parts, lambda part, run: asker.ask(run, part), workers=workers)
+    return itertools.chain.from_iterable(asked)
 
 
 class _Tally:

@@ -57,8 +57,7 @@ class LiteRTEngine:
         answers = self._interpreter.get_tensor(self._output)
         if len(answers) != len(shown):
             raise ModelError(f"{self._path}: this model cannot be shown a photo and its mirror image at once")
-        scores: Scores = answers.mean(axis=0)
-        return scores
+        return mean(answers)
 
 
 def views(pixels: Pixels, *, mirrored: bool) -> npt.NDArray[np.float32]:
@@ -66,7 +65,14 @@ def views(pixels: Pixels, *, mirrored: bool) -> npt.NDArray[np.float32]:
 
     The mean of its answers counts.
     """
-    return np.stack([pixels, pixels[:, ::-1]] if mirrored else [pixels]).astype(np.float32)
+    shown = np.stack([pixels, pixels[:, ::-1]]) if mirrored else pixels[np.newaxis]
+    return shown.astype(np.float32)
+
+
+def mean(answers: npt.NDArray[np.float32]) -> Scores:
+    """The probabilities `(classes,)` that follow from those of each view, `(views, classes)`."""
+    scores: Scores = answers[0] if len(answers) == 1 else answers.mean(axis=0)
+    return scores
 
 
 def open_interpreter(path: Path, num_threads: int) -> Any:

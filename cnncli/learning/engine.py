@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.backbones import Backbone
-from cnncli.inference.engine import Pixels, Scores, views
+from cnncli.inference.engine import Pixels, Scores, mean, views
 from cnncli.learning.backbones import build
 from cnncli.learning.models import load_carded
 
@@ -25,5 +25,4 @@ class KerasEngine:
 
     def __call__(self, pixels: Pixels) -> Scores:
         """Probabilities of shape `(classes,)` for uint8 pixels of shape `(height, width, channels)`."""
-        scores: Scores = self._model.predict_on_batch(views(pixels, mirrored=self._mirrored)).mean(axis=0)
-        return scores
+        return mean(self._model.predict_on_batch(views(pixels, mirrored=self._mirrored)))
