@@ -15,6 +15,7 @@ from models_for_tests import CHANNELS, compiled_copy
 from photos_for_tests import COLOURS, photo, write_photos
 from PIL import Image
 
+from cnncli.datasets import cores
 from cnncli.runs import Run, Seen
 
 Cnncli = Callable[..., SimpleNamespace]
@@ -96,6 +97,19 @@ def test_evaluate_names_images_that_it_cannot_read_and_counts_them(cnncli: Cnncl
     for picture in photos.rglob("*.png"):
         picture.write_bytes(b"")
     assert cnncli("evaluate", "model.tflite", photos).code == 1
+
+
+@pytest.mark.parametrize("worth", [2, 2000], ids=["processes", "threads"])
+def test_evaluate_on_two_workers_answers_as_on_one(
+    cnncli: Cnncli, photos: Path, monkeypatch: pytest.MonkeyPatch, worth: int
+) -> None:
+    folder = write_photos(Path("more"), each=20)  # each worker gets several images at a time
+    (folder / "green" / "3.png").write_bytes(b"<html>")
+    monkeypatch.setattr(cores, "WORTH_PROCESSES", worth)
+    for workers in ("1", "2"):
+        arguments = ("--workers", workers, "--predictions", f"{workers}.jsonl", "--format", "json")
+        assert evaluated(cnncli("evaluate", "model.tflite", folder, *arguments))["errors"] == 1
+    assert Path("1.jsonl").read_text() == Path("2.jsonl").read_text()
 
 
 def test_evaluate_exits_with_4_below_a_gate(cnncli: Cnncli, photos: Path) -> None:
