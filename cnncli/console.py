@@ -70,6 +70,11 @@ def note(message: str) -> None:
         _write_line(message)
 
 
+def warning(message: str) -> None:
+    """Tells the user on stderr what the results must not be read without, always."""
+    _write_line(f"warning: {message}")
+
+
 def error(message: str) -> None:
     """Reports a failure on stderr, always."""
     _write_line(f"error: {message}")

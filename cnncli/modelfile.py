@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import re
 import shlex
 import shutil
@@ -38,6 +39,7 @@ MAX_INPUT_PX = 4096
 MAX_ARRAY_ELEMENTS = 1 << 28  # that one image needs anywhere in a network: 1 GB of float32
 MAX_INFLATION = 20  # a member may unpack to this many times its stored size, or to a megabyte
 
+_MAX_NOTES_CHARACTERS = 20_000
 # What `zipfile` raises for damaged archives: besides its own error those of what it is made of.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 
@@ -101,13 +103,27 @@ def _card(values: object) -> ModelCard:
         licence=_text(values, "licence"),
         description=_text(values, "description"),
         data_fingerprint=_text(values, "data_fingerprint"),
-        metrics={name: float(value) for name, value in _entries(values, "metrics", (int, float), "numbers").items()},
+        metrics=_metrics(values),
         versions=_entries(values, "versions", (str,), "texts"),
         mirrored=_flag(values, "mirrored"),
         training=_entries(values, "training", (str,), "texts"),
-        notes=tuple(_texts(values, "notes")) if "notes" in values else (),
+        notes=_notes(values),
         sha256=_text(values, "sha256"),
     )
+
+
+def _metrics(values: dict[str, Any]) -> dict[str, float]:
+    found = {name: float(value) for name, value in _entries(values, "metrics", (int, float), "numbers").items()}
+    if not all(map(math.isfinite, found.values())):
+        raise ValueError("metrics that are not finite")
+    return found
+
+
+def _notes(values: dict[str, Any]) -> tuple[str, ...]:
+    found = tuple(_texts(values, "notes")) if "notes" in values else ()
+    if sum(map(len, found)) > _MAX_NOTES_CHARACTERS:  # to break much text into lines takes minutes
+        raise ValueError(f"notes of more than {_MAX_NOTES_CHARACTERS:,} characters")
+    return found
 
 
 def _flag(values: dict[str, Any], key: str) -> bool:
@@ -211,6 +227,9 @@ def _damaged(path: Path, problem: Exception) -> str:
 def require_model_format(path: Path) -> None:
     """Raises ModelError unless `path` is a regular `.keras` or `.tflite` file with the right first bytes."""
     if path.is_dir():
+        if (path / "run.json").is_file():
+            go_on = f"cnncli train --resume --output {shlex.quote(str(path))}"
+            raise ModelError(f"{path}: this run has no model yet. If it was stopped: {go_on}")
         what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder without model.keras"
         raise ModelError(f"{path}: this is {what}; expected a .keras or .tflite file or a run folder")
     if not path.is_file():

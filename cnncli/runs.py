@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from cnncli.errors import TerminatedError, TrainingError
 from cnncli.files import replacing
 
 SCHEMA = 1
-_MEMBERS = ("model.keras", "history.csv", "run.json", "data.csv", "curves.png", "tensorboard", "state")
+_MEMBERS = ("model.keras", "history.csv", "run.json", "data.csv", "earlier.csv", "curves.png", "tensorboard", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class Run:
         """Which images the run was given."""
         return self.folder / "data.csv"
 
+    @property
+    def earlier(self) -> Path:
+        """The images that the weights which the run began with were learned from, if it began with a run's."""
+        return self.folder / "earlier.csv"
+
     @contextlib.contextmanager
     def begun(self, *, force: bool) -> Iterator[None]:
         """Makes the folder, checks that it can be written, and keeps others out while a run begins in it and goes on.
@@ -109,11 +114,16 @@ class Run:
         except OSError as problem:
             raise TrainingError(f"{self.folder}: no run can be written here ({problem.strerror})") from problem
 
+    @property
+    def texts(self) -> tuple[Path, ...]:
+        """What a new run in the folder begins without."""
+        return self.record, self.history, self.curves, self.data, self.earlier
+
     def _discard(self) -> None:
         """Removes all but a model, which is an earlier run's."""
         shutil.rmtree(self.board, ignore_errors=True)
         with contextlib.suppress(OSError):
-            for path in (self.record, self.history, self.curves, self.data, self.state / "pid", self.state / "lock"):
+            for path in (*self.texts, self.state / "pid", self.state / "lock"):
                 path.unlink(missing_ok=True)
             self.state.rmdir()
             self.folder.rmdir()
@@ -163,32 +173,54 @@ class Run:
             raise TrainingError(f"{self.record}: not the record of a run that this cnncli can read")
         return values
 
-    def write_data(self, rows: Iterable[Seen]) -> None:
-        """Writes `data.csv`, which is a manifest of the data as well. Raises OSError."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("path", "label", "split", "sha256"))
-        writer.writerows((row.path, row.label, row.split, row.sha256) for row in rows)
-        with replacing(self.data) as file:
-            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    def write_data(self, rows: Iterable[Seen], earlier: Sequence[Seen] = ()) -> None:
+        """Writes `data.csv`, which is a manifest of the data as well, and `earlier.csv` if something is to be in it.
+
+        Raises OSError.
+        """
+        _write_images(rows, self.data)
+        if earlier:
+            _write_images(earlier, self.earlier)
 
     def read_data(self) -> tuple[Seen, ...]:
-        """What `write_data` wrote. Raises TrainingError."""
-        try:
-            text = self.data.read_text("utf-8", "surrogateescape")
-            rows = csv.DictReader(io.StringIO(text, newline=""))
-            return tuple(Seen(row["split"], row["label"], row["sha256"], row["path"]) for row in rows)
-        except (OSError, ValueError, KeyError, csv.Error) as problem:
-            raise TrainingError(f"{self.data}: cannot be read ({problem})") from problem
+        """The rows of `data.csv`. Raises TrainingError."""
+        return _read_images(self.data)
 
-    def trained_on(self) -> frozenset[bytes] | None:
-        """The sha256 of the images that the run learned from; None if it keeps none. Raises TrainingError."""
+    def learned_from(self) -> tuple[Seen, ...] | None:
+        """The images that the run's weights were learned from; None if it keeps none. Raises TrainingError."""
         if not self.data.exists():
             return None
+        earlier = _read_images(self.earlier) if self.earlier.exists() else ()
+        return (*earlier, *(row for row in self.read_data() if row.split == "train"))
+
+    def trained_on(self) -> frozenset[bytes] | None:
+        """The sha256 of the images that the run's weights were learned from; None if it keeps none.
+
+        Raises TrainingError.
+        """
+        learned_from = self.learned_from()
         try:
-            return frozenset(bytes.fromhex(row.sha256) for row in self.read_data() if row.split == "train")
+            return None if learned_from is None else frozenset(bytes.fromhex(row.sha256) for row in learned_from)
         except ValueError as problem:
             raise TrainingError(f"{self.data}: not the images of a run ({problem})") from problem
+
+
+def _write_images(rows: Iterable[Seen], path: Path) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "label", "split", "sha256"))
+    writer.writerows((row.path, row.label, row.split, row.sha256) for row in rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _read_images(path: Path) -> tuple[Seen, ...]:
+    try:
+        text = path.read_text("utf-8", "surrogateescape")
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        return tuple(Seen(row["split"], row["label"], row["sha256"], row["path"]) for row in rows)
+    except (OSError, ValueError, KeyError, csv.Error) as problem:
+        raise TrainingError(f"{path}: cannot be read ({problem})") from problem
 
 
 def new_folder(data: str) -> Path:

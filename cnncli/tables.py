@@ -186,10 +186,10 @@ def plan_table(plan: Plan) -> RenderableType:
         ("input", f"{height}x{width}x{channels}"),
         ("classes", f"{plan.classes:,}"),
         ("parameters", f"{plan.parameters:,}, {plan.trainable:,} of them trained"),
-        ("images", f"{plan.images:,} train"),
+        ("images", f"about {plan.images:,} train"),
         ("steps", f"{plan.steps_per_epoch:,} an epoch, {plan.epochs} epochs"),
         ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB at its peak"),
-        ("time", f"about {duration(plan.seconds)} on this machine, reading the images not counted"),
+        ("time", f"about {duration(plan.seconds)} on this machine; reading images, validation, saving not counted"),
     )
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="bold")

@@ -159,13 +159,13 @@ def _row_cells(row: EpochRow, now: _Now, improved: bool) -> Cells:
 
 
 def _now_cells(now: _Now) -> Cells:
-    """The epoch so far; its validation is that of the epoch before."""
+    """The epoch so far, which is not validated yet."""
     return {
         "epoch": f"{now.epoch}/{now.total_epochs}",
         "loss": _loss(now.loss),
         "acc": _percent(now.accuracy),
-        "val loss": _loss(now.last.val_loss if now.last else None),
-        "val acc": _percent(now.last.val_accuracy if now.last else None),
+        "val loss": _loss(None),
+        "val acc": _percent(None),
         "rate": f"{now.learning_rate:.3g}",
         "images/s": f"{now.images_per_s:,.0f}",
         "time": "",

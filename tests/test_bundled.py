@@ -50,6 +50,9 @@ def test_card_says_what_the_model_is_how_it_was_made_and_how_good_it_is() -> Non
     assert all(known[c.id] == c.label for c in card.classes)
     assert card.input == InputSpec(64, 64) and "not commercial" in (card.licence or "")
     assert card.training["command"].startswith("cnncli train tiny-imagenet-200/train ")
+    recipe = (Path(__file__).parent / "benchmarks" / "train_tiny200.py").read_text()
+    options = " ".join(re.findall(r'^ {4}"(--.+?) ?"$', recipe, re.MULTILINE))
+    assert options.startswith("--net tiny200 --epochs") and options in card.training["command"]
     assert {"seed", "images", "time", "log", "temperature"} <= card.training.keys()
     assert card.training["log"].splitlines()[0].startswith("epoch loss accuracy")
     assert not re.search(r"/(tmp|home|work|root)\b", json.dumps(card.to_json()))  # paths of a machine
@@ -213,6 +216,14 @@ def test_a_damaged_file_is_refused_by_name(cnncli, tmp_path, monkeypatch) -> Non
         run = cnncli(*command)
         assert run.code == 1 and "the model is damaged" in run.err and run.out == ""
     assert cnncli("models", "verify", "tiny200").code == 1
+    monkeypatch.setenv("CNNCLI_CACHE", "/proc/none")
+    run = cnncli("predict", PHOTOS / "cat.jpg", "--model", "tiny200")
+    assert run.code == 1 and "the model is damaged" in run.err
+
+
+def test_it_stays(cnncli) -> None:
+    assert "tiny200: a part of cnncli, which stays" in cnncli("models", "remove", "tiny200").err
+    assert bundled.path().exists()
 
 
 # Where nothing else is
@@ -224,6 +235,8 @@ def test_predict_falls_back_on_it_and_says_so(cnncli) -> None:
     assert (run.code, row["model"], row["fallback_from"]) == (0, "tiny200", "resnet50")
     assert "weights of resnet50 are not on this machine" in run.err and "tiny200 answers instead" in run.err
     assert "cnncli models pull resnet50" in run.err
+    quiet = cnncli("predict", PHOTOS / "cat.jpg", "--offline", "-q")
+    assert quiet.err == "warning: resnet50 is not here; tiny200 answers instead\n"
 
 
 @pytest.mark.parametrize("variable", ["KERAS_HOME", "CNNCLI_CACHE"])
@@ -231,6 +244,7 @@ def test_predict_falls_back_where_no_cache_can_be_written(cnncli, monkeypatch, v
     monkeypatch.setenv(variable, "/proc/none")
     run = cnncli("predict", PHOTOS / "cat.jpg", "--format", "jsonl")
     assert run.code == 0 and json.loads(run.out)["model"] == "tiny200", run.err
+    assert "/proc/none" in run.err and "models pull" not in run.err
 
 
 def test_an_explanation_after_a_fallback_is_of_the_model_that_answered(cnncli, tmp_path) -> None:

@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from models_for_tests import CHANNELS, compiled_copy
@@ -106,10 +107,18 @@ def test_evaluate_on_two_workers_answers_as_on_one(
     folder = write_photos(Path("more"), each=20)  # each worker gets several images at a time
     (folder / "green" / "3.png").write_bytes(b"<html>")
     monkeypatch.setattr(cores, "WORTH_PROCESSES", worth)
+    used = []
+
+    def counted(*args: Any, **more: Any) -> Iterator[Any]:
+        used.append(args)
+        return cores.on_processes(*args, **more)
+
+    monkeypatch.setattr("cnncli.evaluation.run.on_processes", counted)
     for workers in ("1", "2"):
         arguments = ("--workers", workers, "--predictions", f"{workers}.jsonl", "--format", "json")
         assert evaluated(cnncli("evaluate", "model.tflite", folder, *arguments))["errors"] == 1
     assert Path("1.jsonl").read_text() == Path("2.jsonl").read_text()
+    assert len(used) == (worth == 2)
 
 
 def test_evaluate_exits_with_4_below_a_gate(cnncli: Cnncli, photos: Path) -> None:

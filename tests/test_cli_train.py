@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from PIL import Image
 from cnncli import bundled
 from cnncli.cli import main
 from cnncli.modelfile import read_card
+from cnncli.runs import Run
 
 Cnncli = Callable[..., SimpleNamespace]
 
@@ -177,6 +179,9 @@ def test_train_says_the_results_and_what_to_type_next(train) -> None:
     assert done.out.splitlines()[0] == f"run: epoch {epoch} of 2 is kept"
     assert done.out.splitlines()[2].startswith("test accuracy ") and done.out.endswith(" of 6 images\n")
     assert "Network: conv:4:3:relu gap dense:3:softmax\n" in done.err
+    images = record("run")["images"]
+    assert f"Images: {images['train']} train, {images['val']} val, 6 test\n" in done.err
+    assert "Classes: 3: blue, green, red\n" in done.err
     assert done.err.endswith("Next: cnncli predict --model run PHOTO\n")
     assert [line.split()[0] for line in done.err.splitlines() if line.strip().startswith(("1/", "2/"))] == [
         "1/2",
@@ -410,6 +415,16 @@ def test_plan_prints_figures_and_writes_nothing(cnncli, photos) -> None:
     assert digests(Path()) == before and not Path("runs").exists()
 
 
+def test_plan_counts_epochs_of_smaller_images_as_such(cnncli, photos, monkeypatch) -> None:
+    from cnncli.learning import plan
+
+    sides = []
+    monkeypatch.setattr(plan, "_step_seconds", lambda phase, objective, *rest: sides.append(objective.size) or 60.0)
+    done = cnncli("train", photos, "--plan", *TINY, "--image-size", "64", "--progressive", "--epochs", "10")
+    assert sides == [(32, 32), (48, 48), None]  # each measured once
+    assert "about 40 min on this machine" in done.out  # 4 steps in each of 10 epochs
+
+
 # Backbones
 
 # one shape of batches, small enough not to be cut: such networks take long to trace
@@ -517,6 +532,26 @@ def test_start_from_another_network_is_refused_and_leaves_nothing(cnncli, photos
     assert done.code == 1 and "its layer 1 is 'rescale'" in done.err
 
 
+def test_start_from_keeps_what_the_weights_were_learned_from_and_their_licence(
+    train, cnncli, plain: Path, tmp_path
+) -> None:
+    from cnncli.learning.models import load_carded, save_carded
+
+    first = shutil.copytree(plain, tmp_path / "first")
+    network, card = load_carded(first / "model.keras")
+    save_carded(network, replace(card, licence="for teaching"), first / "model.keras")
+    told = train("--start-from", first, "--val-split", "0.5", "--epochs", "1").err
+    assert f"Weights: those of {first / 'model.keras'}\n" in told
+    shutil.rmtree(first)
+    earlier = {row.sha256 for row in Run(plain).read_data() if row.split == "train"}
+    again = [row for row in Run(Path("run")).read_data() if row.split == "val" and row.sha256 in earlier]
+    assert again and f"{len(again)} images to validate or test with are among those that these weights know" in told
+    own = {bytes.fromhex(row.sha256) for row in Run(Path("run")).read_data() if row.split == "train"}
+    assert own < Run(Path("run")).trained_on() == Run(plain).trained_on()
+    assert cnncli("train", "--resume", "-o", "run").code == 0
+    assert load_carded(Path("run", "model.keras"))[1].licence == "for teaching"
+
+
 def test_start_from_is_not_needed_to_go_on(train, cnncli, plain: Path, tmp_path) -> None:
     shutil.copytree(plain, tmp_path / "first")
     train("--start-from", tmp_path / "first")
@@ -541,6 +576,9 @@ def test_start_from_is_not_needed_to_go_on(train, cnncli, plain: Path, tmp_path)
         (["--weights", "w.h5"], "--weights goes with --backbone"),
         (["--from-scratch"], "--from-scratch goes with --backbone"),
         (["--progressive", "--patience", "2"], "--progressive and --patience exclude each other"),
+        (["--progressive", "--schedule", "plateau"], "--progressive and --schedule plateau exclude each other"),
+        (["--start-from", "tiny200"], "to learn on from it, --backbone tiny200 --fine-tune N"),
+        (["--start-from", ""], "--start-from: the name is empty"),
         (["--start-from", "run", "--backbone", "mobilenet"], "--start-from and --backbone exclude each other"),
         (["--backbone", "tiny200", "--from-scratch"], "--from-scratch: tiny200 comes with its weights"),
         (["--backbone", "tiny200", "--weights", "w.h5"], "--weights: tiny200 comes with its weights"),

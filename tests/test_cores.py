@@ -21,7 +21,7 @@ from cnncli.datasets.dataset import Example
 from cnncli.datasets.find import open_dataset
 from cnncli.datasets.inspection import inspect
 from cnncli.datasets.pixels import load, survey
-from cnncli.errors import DataError
+from cnncli.errors import DataError, ModelError
 
 
 def multiplier(factor: int) -> Callable[[int], int]:
@@ -65,6 +65,15 @@ def test_what_is_not_taken_is_not_made_in_advance() -> None:
 def test_a_process_that_dies_is_an_error_and_not_a_hole() -> None:
     with pytest.raises(DataError, match="ended without an answer"):
         list(cores.on_processes(partial(multiplier, 3), range(40), 2, quiet))
+
+
+def unable() -> None:
+    raise ModelError("m.tflite: no such file")
+
+
+def test_what_a_process_cannot_prepare_is_said_as_it_is() -> None:
+    with pytest.raises(ModelError, match=r"^m\.tflite: no such file$"):
+        list(cores.on_processes(unable, range(40), 2, quiet))
 
 
 def test_processes_are_for_many_small_files_alone(tmp_path: Path, few: None) -> None:

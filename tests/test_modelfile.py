@@ -119,11 +119,20 @@ WRONG = {
     "licence": [1, ["MIT"]],
     "description": [{}, False],
     "data_fingerprint": [12],
-    "metrics": [[["a", 1]], {"accuracy": "0.5"}, {"accuracy": None}, {"accuracy": True}, "good", {"a": [1]}],
+    "metrics": [
+        {"a": float("nan")},
+        {"a": float("inf")},
+        [["a", 1]],
+        {"accuracy": "0.5"},
+        {"accuracy": None},
+        {"accuracy": True},
+        "good",
+        {"a": [1]},
+    ],
     "versions": [{"keras": 3}, ["keras"], "3"],
     "mirrored": [None, 1, "yes", []],
     "training": [{"seed": 0}, ["seed"], "0"],
-    "notes": [None, "one", [1]],
+    "notes": [None, "one", [1], ["x" * 20_001]],
     "sha256": [0, ["0"]],
 }
 

@@ -210,6 +210,8 @@ def test_random_numbers_and_names_of_layers_are_as_without_tensorboard(network, 
 def test_histogram_of_equal_missing_or_infinite_values() -> None:
     assert histogram(np.full(7, 2.5, np.float32))[-1].tolist() == [2.5, 2.5, 7]
     assert histogram(np.array([np.nan], np.float32)).tolist() == [[0, 0, 0]] * 30
+    near = histogram(np.array([1, np.nextafter(np.float32(1), np.float32(2))], np.float32))  # float32 has none between
+    assert near[0, 2] == near[29, 2] == 1 and (np.diff(near[:, 0]) > 0).all()
     counts = histogram(np.array([0.0, 30.0, np.inf, np.nan, 29.5], np.float32))
     assert counts[0].tolist() == [0, 1, 1] and counts[29].tolist() == [29, 30, 2] and counts[:, 2].sum() == 3
 

@@ -37,7 +37,7 @@ FORMAT = click.option(
 
 def data_options(command: F) -> F:
     """What every command takes that reads images."""
-    workers = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Threads.  [default: all cores]")
+    workers = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Cores to use.  [default: all]")
     offline = click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing.")
     return offline(workers(common_options(command)))
 
@@ -256,10 +256,12 @@ def split(
     offline: bool,
     workers: int | None,
 ) -> ExitCode:
-    """Split a data set into train, val and test, the same shares of every class.
+    """Split a data set into train, val and test.
 
     Where an image goes is decided by its content alone: the same image always comes into the same split, and
-    images that are added later move none. A split that DATA already has is kept; the others come out of train.
+    images that are added later move none. So the shares are about the same in every class, and every class has an
+    image in each split; of few images one class may have more in a split than another.
+    A split that DATA already has is kept; the others come out of train.
 
     \b
     Example:

@@ -263,8 +263,8 @@ def _evaluate(task: Task, run: Run | None, write: _Write, named: set[str]) -> Ev
         tellers = Tellers(progress, lambda answer: write.answer(answer, model), fail)
         found = evaluate(task, tellers, trained_on=run.trained_on() if run else None)
     if found.seen_in_training and run:
-        console.note(
-            f"warning: {printable(model.name)} was trained on {found.seen_in_training:,} of these {found.images:,} "
+        console.warning(
+            f"{printable(model.name)} was trained on {found.seen_in_training:,} of these {found.images:,} "
             f"images; its figures say little about new ones{_held_out(run)}"
         )
     return found

@@ -196,7 +196,7 @@ def remove(names: tuple[str, ...], compiled_only: bool) -> ExitCode:
         for path in removed:
             console.note(f"removed {path}")
         if not removed:
-            console.note(f"{name}: nothing to remove")
+            console.note(f"{name}: {'a part of cnncli, which stays' if is_bundled(name) else 'nothing to remove'}")
 
     return each(names, str, one)
 

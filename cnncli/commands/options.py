@@ -29,7 +29,7 @@ def common_options(command: F) -> F:
     for names, text in (
         (("--traceback",), "Show Python's traceback when cnncli itself fails."),
         (("-v", "--verbose"), "Say more, including what TensorFlow and LiteRT print."),
-        (("-q", "--quiet"), "Print results and errors only."),
+        (("-q", "--quiet"), "Print results, warnings and errors only."),
     ):
         flag = click.option(*names, is_flag=True, expose_value=False, callback=_remember, help=text)
         command = flag(command)
@@ -131,7 +131,7 @@ _BACKEND = click.option(
     "--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help="What runs the network."
 )
 _OFFLINE = click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing.")
-_WORKERS = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Threads.  [default: all cores]")
+_WORKERS = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Cores to use.  [default: all]")
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:

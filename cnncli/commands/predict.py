@@ -81,8 +81,10 @@ def predict(
     outputs = _outputs(annotate, explain, images, recursive)
     with console.progress("weights", unit="bytes") as downloaded:
         model = models.open_model(request, notify=console.note, progress=downloaded)
-    if model.fallback_from is not None:  # heat maps are of the network that answers
-        request = replace(request, model=model.name)
+    if model.fallback_from is not None:
+        request = replace(request, model=model.name)  # heat maps are of the network that answers
+        if console.settings.quiet:  # what was said of it was a note
+            console.warning(f"{model.fallback_from} is not here; {model.name} answers instead")
     limit = max_pixels or MAX_PIXELS
     written = annotate or explain
     results = pipeline.predict(

@@ -144,7 +144,7 @@ _OPTIONS = (
     _option("--clip-norm", "Largest norm of the gradient.", type=Positive(), metavar="NORM"),
     _option("--ema", "Decay of a moving average of the weights, which is what is kept.", type=_PART, metavar="P"),
     _option("--dropout", "Before the output layer.", type=_PART, metavar="P"),
-    _option("--progressive", "Begin with small images (networks with gap or gmp).", is_flag=True),
+    _option("--progressive", "Begin with images of 1/2, then 3/4 of the size (nets with gap or gmp).", is_flag=True),
     _option("--precision", "Of the arithmetic; a saved model is always float32.", type=click.Choice(PRECISIONS)),
     _option("--rescale/--no-rescale", "Bring pixels from 0..255 to 0..1 first.  [default: rescale]", is_flag=True),
     _option("--weights", "The backbone's weights (.h5, Keras Applications' layout).", metavar="FILE"),
@@ -179,7 +179,7 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="SECONDS",
     help="How much work may be lost.",
 )
-@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Threads.  [default: all cores]")
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Cores to use.  [default: all]")
 @click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing.")
 @common_options
 def train(
@@ -210,6 +210,8 @@ def train(
     """
     given = {name: value for name, value in options.items() if value is not None}
     for option in {"weights", "start_from"} & given.keys():  # a run is resumed from any folder
+        if not given[option]:
+            raise click.UsageError(f"{_flag(option)}: the name is empty.")
         given[option] = str(Path(given[option]).absolute())
     job_options = {
         "command": ("cnncli", *sys.argv[1:]),
@@ -275,9 +277,13 @@ def _check(settings: Settings) -> None:
             raise click.UsageError(f"{_flag(option)} goes with --backbone.")
     if settings.backbone and not settings.rescale:
         raise click.UsageError("--no-rescale goes with --net: a backbone has a normalisation of its own.")
+    if settings.start_from and Path(settings.start_from).name == BUNDLED and not Path(settings.start_from).exists():
+        raise click.UsageError(f"--start-from {BUNDLED}: to learn on from it, --backbone {BUNDLED} --fine-tune N.")
     if settings.backbone == BUNDLED and (settings.weights or settings.from_scratch):
         option = "--weights" if settings.weights else "--from-scratch"
         raise click.UsageError(f"{option}: {BUNDLED} comes with its weights; from scratch it is --net {BUNDLED}.")
+    if settings.progressive and settings.schedule == "plateau":  # for the reason in _EXCLUSIVE
+        raise click.UsageError("--progressive and --schedule plateau exclude each other.")
     if settings.backbone and settings.progressive and not settings.from_scratch:
         raise click.UsageError("--progressive with --backbone needs --from-scratch.")
     augmentations.parse(settings.augment, gray=False, height=1)

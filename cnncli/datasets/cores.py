@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any, TypeVar
 
 from cnncli.datasets.dataset import Example
@@ -132,9 +133,18 @@ _work: Callable[[Any], Any]  # of this process, if it is one of `on_processes`
 def _begin(prepare: Callable[[], Callable[[Any], Any]]) -> None:
     """What such a process does first. Ctrl-C is for the process that started it, and it ends when that one has."""
     global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):  # no Windows has the second
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _work = prepare()
+    try:
+        _work = prepare()
+    except Exception as problem:  # it belongs to the process that waits for answers
+        _work = partial(_fail, problem)
+
+
+def _fail(problem: Exception, item: Any) -> Any:
+    raise problem
 
 
 def _end_with_parent() -> None:

@@ -26,6 +26,7 @@ from cnncli.inference.models import ReadyModel
 MISTAKES = 24  # the most confident ones, which a report shows
 MISTAKE_PREDICTIONS = 3
 _SMALL_NETWORK_BYTES = 20_000_000  # it answers within milliseconds: what handing an image out costs is felt
+_AT_ONCE_BYTES = 10_000_000  # of their pixels
 _AT_ONCE = 16  # images that are read and then asked about together, which `_Asker.ask` explains
 
 _Asked = tuple[Answer | Failure, bytes]  # with the sha256 of the image
@@ -190,7 +191,9 @@ def _asked(asker: _Asker, examples: tuple[Example, ...], workers: int) -> Iterat
     """What the model says of each image, in order: on threads, or on processes where that is mostly Python's work."""
     model = asker.model
     is_small = model.backend == "litert" and model.path.stat().st_size < _SMALL_NETWORK_BYTES
-    at_once = max(1, min(_AT_ONCE, len(examples) // (4 * workers))) if is_small else 1
+    pixels = 3 * model.card.input.height * model.card.input.width
+    most = min(_AT_ONCE, _AT_ONCE_BYTES // pixels, len(examples) // (4 * workers))
+    at_once = max(1, most) if is_small else 1
     parts = [examples[begin : begin + at_once] for begin in range(0, len(examples), at_once)]
     if is_small and worth_processes(examples, workers):
         asked = on_processes(asker, parts, workers, lambda done, total: None, at_once=1)

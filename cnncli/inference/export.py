@@ -76,6 +76,11 @@ def export(wanted: Export, *, notify: Notify, meter: Meter) -> Exported:
     backends = ("tensorflow", "litert") if wanted.to == "litert" else ("auto", "tensorflow")
     with meter("weights", "bytes") as downloaded:
         original = open_model(replace(wanted.request, backend=backends[0]), notify=notify, progress=downloaded)
+    if original.card.mirrored:
+        notify(
+            f"{original.name} is shown a photo and its mirror image, and the mean counts; other programs have to do so "
+            "too for the accuracy that its card gives"
+        )
     with _workspace(output) as made:
         _make(_job(location, original.name, wanted), made, notify)
         new = open_model(ModelRequest(str(made), backend=backends[1]), notify=notify, progress=lambda *_: None)
@@ -129,6 +134,7 @@ def _workspace(output: Path) -> Iterator[Path]:
     folder = place = str(output.parent)
     try:
         with tempfile.TemporaryDirectory(prefix=".cnncli-export.", dir=place) as folder:
+            folder = str(Path(folder))  # as messages have it: without ./
             yield Path(folder) / output.name
     except ModelError as problem:
         raise ModelError(str(problem).replace(folder, place)) from problem

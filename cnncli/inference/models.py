@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,11 @@ class ReadyModel:
         """How many engines may run at once: each packs the weights for itself, so a large network has fewer."""
         if self.backend == "tensorflow":
             return 1  # Keras uses all cores itself
-        return min(at_once, max(1, _MAX_PACKED_BYTES // self.path.stat().st_size))
+        try:
+            size_bytes = self.path.stat().st_size
+        except OSError as problem:
+            raise ModelError(f"{self.path}: {problem.strerror}") from problem
+        return min(at_once, max(1, _MAX_PACKED_BYTES // size_bytes))
 
     def engine(self, num_threads: int) -> Engine:
         """An engine for one thread at a time, which computes on `num_threads`."""
@@ -56,7 +59,9 @@ def open_model(request: ModelRequest, *, notify: Notify, progress: Progress) -> 
         ready = _open_backbone_or_bundled(location, request, notify, progress)
     else:
         if request.weights is not None:
-            raise ModelError(f"--weights {request.weights}: {location} has its own; it goes with a pretrained network")
+            raise ModelError(
+                f"--weights {request.weights}: {request.model} has its own; it goes with a pretrained network"
+            )
         ready = _open_file(location, request, notify)
     if request.resize is not None:
         spec = replace(ready.card.input, resize=cast(Resize, request.resize))
@@ -72,12 +77,13 @@ def _open_backbone_or_bundled(row: Backbone, request: ModelRequest, notify: Noti
         if request.model is not None or request.weights is not None:
             raise
         why = str(problem).splitlines()[0].rstrip(".")
-        here = _others_here(row) if isinstance(problem, WeightsUnavailableError) else []
+        missing = isinstance(problem, WeightsUnavailableError)
+        here = _others_here(row) if missing else []
         known = f", or --model {' or '.join(here)}, which is here" if here else ""
+        fetch = f"\n  For {row.name}, with a network: cnncli models pull {row.name}" if missing else ""
         notify(
             f"{why}.\n{BUNDLED} answers instead, the small model that comes with cnncli: it knows 200 of ImageNet's "
-            f"1000 classes.\n  To use it at once: --model {BUNDLED}{known}\n"
-            f"  For {row.name}, with a network: cnncli models pull {row.name}"
+            f"1000 classes.\n  To use it at once: --model {BUNDLED}{known}{fetch}"
         )
     return replace(_open_file(bundled.path(), request, notify), fallback_from=row.name)
 
@@ -125,8 +131,10 @@ def _open_backbone(row: Backbone, request: ModelRequest, notify: Notify, progres
 def _open_file(path: Path, request: ModelRequest, notify: Notify) -> ReadyModel:
     card = read_card(path)  # refuses a file without a card before anything slow begins
     if path == bundled.path():
-        with contextlib.suppress(CacheError):  # it needs no cache
+        try:
             cache.remembered(path, f"card {card.sha256}", lambda: _whole(path, card))
+        except CacheError:  # it needs none
+            _whole(path, card)
         return ReadyModel(BUNDLED, card, path, "tensorflow" if _uses_keras(request) else "litert")
     name = str(path.parent if path.name == "model.keras" and path.parent.name else path)
     if path.suffix == ".tflite":

@@ -107,7 +107,7 @@ class Summary:
 
 def histogram(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Counts of the finite values between their least and largest, `(30, 3)`: left edge, right edge, count."""
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)].astype(np.float64)  # between neighbours in float32 there are no 30 buckets
     if not finite.size:
         return np.zeros((_BUCKETS, 3))
     low, high = float(finite.min()), float(finite.max())

@@ -127,7 +127,7 @@ class FromScratch:
         self.recipe = recipe
         self._model = untrained(recipe.settings, recipe.data.spec, len(recipe.data.classes))
         if recipe.settings.start_from is not None:
-            start_from(Path(recipe.settings.start_from), self._model)
+            start_from(Path(recipe.settings.start_from), self._model, recipe.data.classes)
         self.complete = float32_twin(self._model)
         self._stages = self._sizes()
 
@@ -156,7 +156,7 @@ class FromScratch:
 
         def objective(epoch: int) -> Objective:
             middle = (epoch + 0.5) / epochs
-            is_last = epoch == epochs - 1  # what is validated and kept has seen the whole size
+            is_last = epoch == epochs - 1  # a run ends with the whole size, however short
             return whole if is_last else next((found for found, until in small if middle < until), whole)
 
         return objective

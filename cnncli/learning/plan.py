@@ -6,6 +6,7 @@ import itertools
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from cnncli.errors import DataError
 from cnncli.learning.checkpoints import values_of
 from cnncli.learning.phases import FromScratch, Transfer
 from cnncli.learning.prepared import Prepared, all_of, input_spec
-from cnncli.learning.steps import Steps, Threads
+from cnncli.learning.steps import Objective, Steps, Threads
 from cnncli.learning.train import Job, Tellers, network_for, threads_for, with_network
 from cnncli.learning.training import Phase
 
@@ -56,7 +57,7 @@ def plan(job: Job, tellers: Tellers) -> Plan:
     seconds, each_bytes = 0.0, few.train.inputs[0].nbytes
     phases = list(_phases(network))
     for phase in phases:
-        seconds += phase.epochs * steps * _step_seconds(phase, settings.batch_size, spread)
+        seconds += steps * _seconds_of_a_step_each_epoch(phase, settings.batch_size, spread)
         if phase.train.inputs is not few.train.inputs:  # features, computed once
             each_bytes += phase.train.inputs[0].nbytes
             seconds += (counts["train"] + counts.get("val", 0)) * _feature_seconds(network, few)
@@ -92,9 +93,17 @@ def _phases(network: FromScratch | Transfer) -> Iterator[Phase]:
         yield phase
 
 
-def _step_seconds(phase: Phase, batch_size: int, spread: Threads) -> float:
+def _seconds_of_a_step_each_epoch(phase: Phase, batch_size: int, spread: Threads) -> float:
+    """What one step in each of the epochs takes together; those with images of one size take the same."""
+    objectives = [phase.objectives(epoch) for epoch in range(phase.epochs)]
+    counts = Counter(objective.size for objective in objectives)
+    one_each = {objective.size: objective for objective in objectives}
+    return sum(counts[size] * _step_seconds(phase, one_each[size], batch_size, spread) for size in counts)
+
+
+def _step_seconds(phase: Phase, objective: Objective, batch_size: int, spread: Threads) -> float:
     """What one step takes, once it is traced."""
-    steps = Steps(phase.model, phase.optimizer, phase.objectives(phase.epochs - 1), parts=spread.parts, average=None)
+    steps = Steps(phase.model, phase.optimizer, objective, parts=spread.parts, average=None)
     rows = np.resize(phase.train.rows, (TIMED_STEPS, batch_size))
     inputs, labels = phase.train.take(rows)
     steps.train(inputs[:1], labels[:1], 0, [0.0])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cnncli.backbones import ImageClass
 from cnncli.errors import TrainingError
 from cnncli.learning.models import load_carded
-from cnncli.modelfile import read_card
+from cnncli.modelfile import ModelCard, read_card
 from cnncli.runs import Run
 
 
@@ -22,23 +24,28 @@ def model_file(path: Path) -> Path:
     return file
 
 
-def start_from(path: Path, network: Any) -> None:
-    """Gives `network`, pixels to logits, the weights of the model that `path` names.
+def is_for(card: ModelCard, classes: Sequence[ImageClass]) -> bool:
+    """Whether the model of `card` answers with just these classes, so that its last layer is of use too."""
+    return [c.id for c in card.classes] == [c.id for c in classes]
 
-    The model must have the same layers. Only its last one may be for another number of classes; it then keeps the
+
+def start_from(path: Path, network: Any, classes: Sequence[ImageClass]) -> None:
+    """Gives `network`, pixels to logits of `classes`, the weights of the model that `path` names.
+
+    The model must have the same layers. Only its last one may be for other classes; that of `network` then keeps the
     weights that it has. Raises TrainingError, and ModelError for a file that is no model.
     """
-    trained, _ = load_carded(model_file(path))
+    trained, card = load_carded(model_file(path))
     pairs = list(itertools.zip_longest(_layers(network), _layers(trained)))
     for number, (own, theirs) in enumerate(pairs, 1):
         if own is None or theirs is None or _kind(own, number == len(pairs)) != _kind(theirs, number == len(pairs)):
             raise TrainingError(
                 f"--start-from {path}: a model of another network: its layer {number} is {_told(theirs)}, that of the "
-                f"network to train is {_told(own)}; expected the same --net, --color and image size"
+                f"network to train is {_told(own)}; expected the same --net, --dropout, --no-rescale and --color, "
+                "and where layers look at whole maps the same --image-size"
             )
-    for own, theirs in pairs:
-        if _shapes(own) == _shapes(theirs):
-            own.set_weights(theirs.get_weights())
+    for own, theirs in pairs if is_for(card, classes) else pairs[:-1]:
+        own.set_weights(theirs.get_weights())
 
 
 def _layers(network: Any) -> list[Any]:
@@ -48,7 +55,7 @@ def _layers(network: Any) -> list[Any]:
 
 def _kind(layer: Any, is_last: bool) -> tuple[Any, ...]:
     """What has to agree: the layer's settings and the shapes of its weights; of the last one not the classes."""
-    others = {"dtype", "trainable", *(["units"] if is_last else [])}
+    others = {"name", "dtype", "trainable", *(["units"] if is_last else [])}
     settings = {key: value for key, value in layer.get_config().items() if key not in others}
     return type(layer), settings, [shape[:-1] if is_last else shape for shape in _shapes(layer)]
 

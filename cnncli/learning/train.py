@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cnncli import balance, curves, history, interruption, runs
-from cnncli.backbones import Backbone, InputSpec
+from cnncli.backbones import BUNDLED, Backbone, InputSpec
 from cnncli.datasets.dataset import Dataset
 from cnncli.datasets.fingerprint import duplicates, fingerprint
+from cnncli.datasets.layout import listed
 from cnncli.datasets.pixels import Failure
-from cnncli.errors import DataError, TerminatedError, TrainingError
+from cnncli.errors import DataError, TerminatedError, TrainingError, WeightsUnavailableError
 from cnncli.history import Watcher
 from cnncli.inference import weights
 from cnncli.inference.locate import describe
@@ -25,13 +26,13 @@ from cnncli.learning.models import save_carded, versions
 from cnncli.learning.networks import float32_twin, measured, with_probabilities
 from cnncli.learning.phases import FromScratch, Recipe, Transfer, layers_of, mixes_images, weights_of, with_net
 from cnncli.learning.prepared import Meter, Prepared, prepare
-from cnncli.learning.starting import model_file
+from cnncli.learning.starting import is_for, model_file
 from cnncli.learning.steps import Evaluation, Threads, threads
 from cnncli.learning.tensorboard import Board
 from cnncli.learning.training import Phase, Places, Progress, Training, evaluate
-from cnncli.modelfile import ModelCard
+from cnncli.modelfile import ModelCard, read_card
 from cnncli.networks import NAMED_NETS
-from cnncli.runs import Run
+from cnncli.runs import Run, Seen
 from cnncli.settings import Settings
 from cnncli.text import printable
 
@@ -99,18 +100,24 @@ class _Session:
         self._stop = interruption.Stop()  # nothing is deferred before training begins
 
     def begin(self) -> Outcome:
-        if self._settings.start_from is not None:
-            model_file(Path(self._settings.start_from))  # refuses before anything slow begins
+        # The model that it starts from is refused before anything slow begins.
+        start = None if self._settings.start_from is None else model_file(Path(self._settings.start_from))
         prepared = self._prepare(None)
+        earlier = () if start is None else self._earlier(start, prepared)
         self._settings = with_network(self._settings, prepared.spec, len(prepared.classes), self._tellers.notify)
         spread = threads_for(self._settings, len(prepared.classes), self._job.cores)
+        images = Counter(row.split for row in prepared.seen)
+        counts = ", ".join(f"{images[split]:,} {split}" for split in ("train", "val", "test") if images[split])
+        self._tellers.notify(f"Images: {counts}")
+        self._tellers.notify(f"Classes: {len(prepared.classes)}: {listed([c.label for c in prepared.classes])}")
         record = {
             "command": list(self._job.command),
             "data": {"path": self._job.data, "fingerprint": fingerprint(prepared.classes, prepared.pixels)},
             "settings": self._settings.to_json(),
             "input": asdict(prepared.spec),
             "classes": [c.id for c in prepared.classes],
-            "images": dict(Counter(row.split for row in prepared.seen)),
+            "images": dict(images),
+            "licence": _licence(self._settings),
             "threads": {"parts": spread.parts, "each": spread.each},
             "versions": versions(),
             "status": "running",
@@ -122,16 +129,22 @@ class _Session:
             self._tellers.notify(f"Class weights: {balance.told(network.recipe.class_weights, prepared.classes)}")
         self._clear()
         with _written(self._run.folder):
-            self._run.write_data(prepared.seen)
+            self._run.write_data(prepared.seen, earlier)
             self._run.write_record(record)
         return self._train(prepared, record, network, spread, None)
 
     def go_on(self) -> Outcome:
         record = self._run.read_record()
+        if record.get("status") == "done":
+            self._tellers.notify(
+                f"{self._run.folder}: this run is finished already; for more epochs train anew, with "
+                f"--start-from {self._run.folder}"
+            )
         self._checkpoints.remove_leftovers()
         checkpoint = self._checkpoints.latest(self._tellers.notify)
         if checkpoint is None:
             self._tellers.notify(f"{self._run.folder}: no checkpoint yet; starting from the beginning")
+            self._run.history.unlink(missing_ok=True)  # of epochs that are lost
         prepared = self._prepare(InputSpec(**record["input"]))
         if changed := runs.changes(self._run.read_data(), prepared.seen):
             lines = "".join(f"\n  {line}" for line in changed)
@@ -143,6 +156,16 @@ class _Session:
             self._settings = replace(self._settings, start_from=None)
         spread = Threads(**record["threads"])
         return self._train(prepared, record, self._network(prepared, spread), spread, checkpoint)
+
+    def _earlier(self, start: Path, prepared: Prepared) -> tuple[Seen, ...]:
+        """The images that the weights in `start` were learned from, as far as that is known; says what follows."""
+        last = "" if is_for(read_card(start), prepared.classes) else "; the last layer, for other classes, begins anew"
+        self._tellers.notify(f"Weights: those of {start}{last}")
+        known = Run(start.parent).learned_from() if start.name == "model.keras" else None
+        learned = {row.sha256 for row in known or ()}
+        if again := sum(row.split != "train" and row.sha256 in learned for row in prepared.seen):
+            self._tellers.notify(f"{again} images to validate or test with are among those that these weights know")
+        return known or ()
 
     def _network(self, prepared: Prepared, spread: Threads) -> FromScratch | Transfer:
         spread.apply()  # before TensorFlow computes anything
@@ -164,7 +187,7 @@ class _Session:
         """Removes what an earlier run left, but its model, which stays until there is a better one."""
         self._checkpoints.clear()
         shutil.rmtree(self._run.board, ignore_errors=True)
-        for path in (self._run.record, self._run.history, self._run.curves, self._run.data):
+        for path in self._run.texts:
             path.unlink(missing_ok=True)
 
     def _prepare(self, spec: InputSpec | None) -> Prepared:
@@ -292,8 +315,8 @@ class _Session:
             name=self._run.folder.resolve().name,
             classes=self._prepared.classes,
             input=self._prepared.spec,
-            licence=_licence(self._settings),
-            description=f"trained on {Path(self._job.data).name}",
+            licence=self._record.get("licence"),
+            description=f"{self._settings.net or self._settings.backbone}, trained on {Path(self._job.data).name}",
             data_fingerprint=self._record["data"]["fingerprint"],
             metrics=metrics,
             versions=versions(),
@@ -303,7 +326,9 @@ class _Session:
 
 
 def _licence(settings: Settings) -> str | None:
-    """That of the weights that a network began with, if somebody else's come into the model."""
+    """That of the weights that a network begins with, if somebody else's come into the model."""
+    if settings.start_from is not None:
+        return read_card(model_file(Path(settings.start_from))).licence
     if settings.backbone is None or settings.from_scratch:
         return None
     return f"the weights of {settings.backbone}: {describe(settings.backbone)[0].licence}"
@@ -343,8 +368,13 @@ def network_for(job: Job, prepared: Prepared, spread: Threads, tellers: Tellers)
         return FromScratch(recipe)
 
     def obtain(row: Backbone) -> Path:
-        with tellers.meter("weights") as progress:
-            return weights.obtain(row, offline=job.offline, notify=tellers.notify, progress=progress)
+        try:
+            with tellers.meter("weights") as progress:
+                return weights.obtain(row, offline=job.offline, notify=tellers.notify, progress=progress)
+        except WeightsUnavailableError as problem:
+            raise WeightsUnavailableError(
+                f"{problem}\n  Without them: --backbone {BUNDLED}, which comes with cnncli, or --net compact"
+            ) from problem
 
     return Transfer(recipe, weights_of(job.settings, obtain), spread.parts, tellers.meter)
 
