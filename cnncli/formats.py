@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnncli.inference.compiled import Compiled
     from cnncli.inference.inventory import Bundled, Holding
     from cnncli.inference.pipeline import Result
-    from cnncli.modelfile import ModelCard
+    from cnncli.modelcard import ModelCard
 
 SCHEMA = 1
 CSV_HEADER = ("path", "model", "rank", "index", "class_id", "label", "score", "error")

@@ -13,7 +13,8 @@ from cnncli.backbones import ImageClass, InputSpec
 from cnncli.errors import CnncliError, ModelError
 from cnncli.inference.models import ReadyModel
 from cnncli.mapgrid import even_grid
-from cnncli.modelfile import ModelCard, write_keras
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import write_keras
 
 CHANNELS = (ImageClass("r", "red"), ImageClass("g", "green"), ImageClass("b", "blue"))
 

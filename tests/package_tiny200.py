@@ -31,7 +31,8 @@ from cnncli.learning import keras, tf
 from cnncli.learning.compile import compile_network
 from cnncli.learning.models import load_carded
 from cnncli.learning.networks import build, with_probabilities
-from cnncli.modelfile import ModelCard, write_tflite
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import write_tflite
 from cnncli.networks import NAMED_NETS
 from cnncli.runs import Run, Seen
 from cnncli.sources import Source

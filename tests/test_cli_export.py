@@ -32,7 +32,8 @@ from cnncli.inference.parity import compare
 from cnncli.learning import compile as compiling
 from cnncli.learning import keras
 from cnncli.learning.models import load_keras, save_carded
-from cnncli.modelfile import ModelCard, check_content, read_card
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import check_content, read_card
 from cnncli.runs import Run, Seen
 from cnncli.sources import Source
 

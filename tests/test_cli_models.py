@@ -24,7 +24,8 @@ from PIL import Image
 from cnncli import bundled
 from cnncli.backbones import BACKBONES, ImageClass, InputSpec
 from cnncli.inference import compiled
-from cnncli.modelfile import ModelCard, flatbuffer_bytes, write_tflite
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import flatbuffer_bytes, write_tflite
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from cnncli.errors import CacheError, ModelError
 from cnncli.inference import cache, child, compiled, models
 from cnncli.inference.compiled import Job
 from cnncli.inference.request import ModelRequest
-from cnncli.modelfile import ModelCard, read_card, write_tflite
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import read_card, write_tflite
 
 FLATBUFFER = b"\x1c\x00\x00\x00TFL3" + bytes(100)
 CARD = ModelCard("stand-in", (ImageClass("a", "a"), ImageClass("b", "b")), InputSpec(8, 8))

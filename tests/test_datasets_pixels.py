@@ -25,7 +25,7 @@ from cnncli.errors import CacheError
 from cnncli.images import Header
 from cnncli.inference.models import ReadyModel
 from cnncli.inference.pipeline import predict
-from cnncli.modelfile import ModelCard
+from cnncli.modelcard import ModelCard
 from cnncli.sources import Source
 
 CLASSES = (ImageClass("a", "a"), ImageClass("b", "b"))

@@ -18,7 +18,8 @@ from cnncli.inference import child, engine, trial
 from cnncli.inference.adoption import adopt
 from cnncli.inference.engine import LiteRTEngine
 from cnncli.inference.trial import try_out
-from cnncli.modelfile import ModelCard, check_content, flatbuffer_bytes, read_card, write_tflite
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import check_content, flatbuffer_bytes, read_card, write_tflite
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from cnncli.evaluation.gates import Gate
 from cnncli.evaluation.matching import match, require_all, require_some
 from cnncli.evaluation.run import MISTAKES, Question, Tellers, chosen, evaluate, task
 from cnncli.inference.models import ReadyModel
-from cnncli.modelfile import ModelCard
+from cnncli.modelcard import ModelCard
 
 CLASSES = tuple(ImageClass(f"n{number}", label) for number, label in enumerate(("ant", "bee", "cat", "dog")))
 

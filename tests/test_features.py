@@ -43,7 +43,7 @@ def test_layers_are_chosen_by_name_by_number_and_spread_by_default(tmp_path: Pat
     from cnncli.learning.models import save_carded
     from cnncli.learning.networks import build, with_probabilities
     from cnncli.learning.phases import layers_of
-    from cnncli.modelfile import ModelCard
+    from cnncli.modelcard import ModelCard
 
     spec = InputSpec(16, 16)
     net = build(layers_of(" ".join(["conv:2:3:same"] * 9) + " gap", 3, 0), spec)

@@ -17,7 +17,7 @@ from cnncli.inference.saliency import open_explainer
 from cnncli.learning import keras
 from cnncli.learning.graph import FlatNetwork, HiddenLayersError
 from cnncli.learning.models import save_carded
-from cnncli.modelfile import ModelCard
+from cnncli.modelcard import ModelCard
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.float32)
 

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from models_for_tests import changed_members
 
-from cnncli import modelfile
+from cnncli import modelcard, modelfile
 from cnncli.backbones import RESIZES, ImageClass, InputSpec
 from cnncli.errors import ModelError
-from cnncli.modelfile import CARD, ModelCard, check_content, labels_from_file, read_card, write_keras, write_tflite
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import CARD, check_content, labels_from_file, read_card, write_keras, write_tflite
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 4
 CARD_OF_TESTS = ModelCard(
@@ -140,7 +141,7 @@ WRONG = {
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
 def test_card_with_a_wrong_value_is_refused_by_the_name_of_the_field(field: str, value: object) -> None:
     with pytest.raises(ModelError, match=rf"^m\.keras: its model card is not valid \(.*{field}"):
-        modelfile.card_from_json({**CARD_OF_TESTS.to_json(), field: value}, "m.keras")
+        modelcard.card_from_json({**CARD_OF_TESTS.to_json(), field: value}, "m.keras")
 
 
 @pytest.mark.parametrize("field", ["schema", "class_ids", "labels", "input_size", "color", "resize"])
@@ -148,7 +149,7 @@ def test_card_without_a_field_that_it_needs_is_refused_by_the_name_of_the_field(
     values = CARD_OF_TESTS.to_json()
     del values[field]
     with pytest.raises(ModelError, match=field):
-        modelfile.card_from_json(values, "m.keras")
+        modelcard.card_from_json(values, "m.keras")
 
 
 json_values = st.recursive(
@@ -163,7 +164,7 @@ json_values = st.recursive(
 def test_card_of_any_json_is_read_or_refused(field: str | None, value: object) -> None:
     values = value if field is None else {**CARD_OF_TESTS.to_json(), field: value}
     try:
-        card = modelfile.card_from_json(values, "m.keras")
+        card = modelcard.card_from_json(values, "m.keras")
     except ModelError:
         return
     assert card.classes and 0 < card.input.height <= 4096
@@ -171,7 +172,7 @@ def test_card_of_any_json_is_read_or_refused(field: str | None, value: object) -
 
 
 def test_card_ignores_fields_that_later_versions_add() -> None:
-    assert modelfile.card_from_json({**CARD_OF_TESTS.to_json(), "later": 1}, "m.keras") == CARD_OF_TESTS
+    assert modelcard.card_from_json({**CARD_OF_TESTS.to_json(), "later": 1}, "m.keras") == CARD_OF_TESTS
 
 
 def test_a_changed_byte_anywhere_is_noticed_or_changes_nothing(carded: Path) -> None:

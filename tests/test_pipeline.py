@@ -16,7 +16,7 @@ from PIL import Image
 from cnncli.backbones import ImageClass, InputSpec
 from cnncli.errors import ModelError
 from cnncli.inference.pipeline import Result, best, predict
-from cnncli.modelfile import ModelCard
+from cnncli.modelcard import ModelCard
 from cnncli.sources import Source
 
 CLASSES = tuple(ImageClass(str(n), f"class {n}") for n in range(256))

@@ -122,7 +122,7 @@ def test_cells_lie_in_the_middle_of_what_they_see(tmp_path: Path) -> None:
     from cnncli.backbones import InputSpec
     from cnncli.learning import keras
     from cnncli.learning.models import save_carded
-    from cnncli.modelfile import ModelCard
+    from cnncli.modelcard import ModelCard
 
     def grid(*layers: Any, side: int = 32) -> MapGrid:
         pixels = x = keras.Input((side, side, 3))
@@ -154,7 +154,7 @@ def test_the_mirror_image_does_not_move_the_heat(tmp_path: Path, mirrored: bool)
     from cnncli.backbones import InputSpec
     from cnncli.learning import keras
     from cnncli.learning.models import save_carded
-    from cnncli.modelfile import ModelCard
+    from cnncli.modelcard import ModelCard
 
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.ZeroPadding2D(((0, 0), (0, 4)))(inputs)  # cells at 2, 6, ... 34; those of the mirror image at -2
@@ -207,7 +207,7 @@ def test_a_network_that_ends_in_another_way_is_explained_by_the_logarithm_of_its
     from cnncli.backbones import InputSpec
     from cnncli.learning import keras
     from cnncli.learning.models import save_carded
-    from cnncli.modelfile import ModelCard
+    from cnncli.modelcard import ModelCard
 
     pixels = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(2, 4, 4, kernel_initializer="ones", name="sums")(keras.layers.Rescaling(1 / 255)(pixels))

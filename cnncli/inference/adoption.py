@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cnncli.backbones import ImageClass, InputSpec, Resize
 from cnncli.errors import ModelError
-from cnncli.modelfile import ModelCard, has_card, labels_from_file, require_model_format, write_tflite
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import has_card, labels_from_file, require_model_format, write_tflite
 
 INPUT_RANGES = ("0..255", "0..1", "-1..1", "caffe", "torch")
 

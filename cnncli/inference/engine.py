@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncli.errors import ModelError
-from cnncli.modelfile import ModelCard
+from cnncli.modelcard import ModelCard
 
 Pixels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]

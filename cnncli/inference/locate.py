@@ -8,7 +8,8 @@ from pathlib import Path
 from cnncli import backbones, bundled
 from cnncli.backbones import BACKBONES, BUNDLED, Backbone, Resize
 from cnncli.errors import ModelError
-from cnncli.modelfile import ModelCard, has_card, read_card
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import has_card, read_card
 from cnncli.networks import NAMED_NETS
 
 

@@ -14,7 +14,8 @@ from cnncli.inference import cache, compiled, weights
 from cnncli.inference.engine import Engine, LiteRTEngine, litert_available
 from cnncli.inference.locate import backbone_card, locate
 from cnncli.inference.request import ModelRequest
-from cnncli.modelfile import ModelCard, check_content, read_card
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import check_content, read_card
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int | None], None]

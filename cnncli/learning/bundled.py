@@ -12,7 +12,8 @@ from cnncli import bundled
 from cnncli.backbones import BUNDLED, InputSpec
 from cnncli.learning import keras, tf
 from cnncli.learning.networks import Precision, build, with_probabilities
-from cnncli.modelfile import ModelCard, check_content, read_card
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import check_content, read_card
 from cnncli.networks import NAMED_NETS
 
 _LAYER = re.compile(r"/(conv\d+|dense)(?:_\d+)?/")  # in the names that the converter gives to constants

@@ -24,7 +24,8 @@ from cnncli.inference.locate import backbone_card
 from cnncli.learning import tf
 from cnncli.learning.backbones import build
 from cnncli.learning.models import load_carded, save_carded, versions
-from cnncli.modelfile import ModelCard, write_tflite
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import write_tflite
 
 # Rounding makes probabilities of the networks in the table differ by less than 1e-4; more is an error.
 TOLERANCE = 1e-3

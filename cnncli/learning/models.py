@@ -20,7 +20,8 @@ from cnncli.inference.adoption import Adoption
 from cnncli.learning import keras, tf
 from cnncli.learning.backbones import normalise
 from cnncli.learning.bundled import load as load_bundled
-from cnncli.modelfile import MAX_ARRAY_ELEMENTS, MAX_INPUT_PX, ModelCard, check_content, read_card, write_keras
+from cnncli.modelcard import MAX_INPUT_PX, ModelCard
+from cnncli.modelfile import MAX_ARRAY_ELEMENTS, check_content, read_card, write_keras
 from cnncli.modelsafety import KerasContent, check_keras_file
 
 _SMALLEST_WEIGHT_BYTES = 2  # float16

@@ -10,7 +10,8 @@ from typing import Any
 from cnncli.backbones import ImageClass
 from cnncli.errors import TrainingError
 from cnncli.learning.models import load_carded
-from cnncli.modelfile import ModelCard, read_card
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import read_card
 from cnncli.runs import Run
 
 

@@ -30,7 +30,8 @@ from cnncli.learning.starting import is_for, model_file
 from cnncli.learning.steps import Evaluation, Threads, threads
 from cnncli.learning.tensorboard import Board
 from cnncli.learning.training import Phase, Places, Progress, Training, evaluate
-from cnncli.modelfile import ModelCard, read_card
+from cnncli.modelcard import ModelCard
+from cnncli.modelfile import read_card
 from cnncli.networks import NAMED_NETS
 from cnncli.runs import Run, Seen
 from cnncli.settings import Settings
