@@ -26,7 +26,8 @@ from cnncli.text import printable
 
 if TYPE_CHECKING:
     from cnncli.datasets.dataset import Dataset
-    from cnncli.learning.train import Job, Outcome
+    from cnncli.learning.job import Job
+    from cnncli.learning.train import Outcome
 
 _DEFAULTS = Settings()
 
@@ -303,7 +304,7 @@ def _flag(field: str) -> str:
 
 
 def _job(run: Run, data: str, dataset: Dataset, settings: Settings, options: dict[str, Any]) -> Job:
-    from cnncli.learning.train import Job
+    from cnncli.learning.job import Job
 
     return Job(run, data, dataset, settings, **options)
 
@@ -312,7 +313,7 @@ def _plan(data: str, settings: Settings, options: dict[str, Any]) -> ExitCode:
     dataset = opened(data, offline=options["offline"])
     from cnncli import tables
     from cnncli.learning import plan
-    from cnncli.learning.train import Tellers
+    from cnncli.learning.job import Tellers
     from cnncli.training_display import display
 
     job = _job(Run(Path()), data, dataset, settings, options)
@@ -329,7 +330,7 @@ def _meter(description: str) -> AbstractContextManager[console.Update]:
 def _finish(work: Callable[[Job, Any], Outcome], job: Job) -> ExitCode:
     """Runs `work`, then compiles the model, so that its first prediction is instant; says what came out."""
     from cnncli.inference import models
-    from cnncli.learning.train import Tellers
+    from cnncli.learning.job import Tellers
     from cnncli.training_display import display
 
     folder = shlex.quote(str(job.run.folder))

@@ -17,10 +17,10 @@ from cnncli.datasets.dataset import Dataset
 from cnncli.datasets.pixels import load
 from cnncli.errors import DataError
 from cnncli.learning.checkpoints import values_of
+from cnncli.learning.job import Job, Tellers, network_for, threads_for, with_network
 from cnncli.learning.phases import FromScratch, Transfer
 from cnncli.learning.prepared import Prepared, all_of, input_spec
 from cnncli.learning.steps import Objective, Steps, Threads
-from cnncli.learning.train import Job, Tellers, network_for, threads_for, with_network
 from cnncli.learning.training import Phase
 
 TIMED_STEPS = 4

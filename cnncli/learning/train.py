@@ -12,59 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from cnncli import balance, curves, history, interruption, runs
-from cnncli.backbones import BUNDLED, Backbone, InputSpec
-from cnncli.datasets.dataset import Dataset
+from cnncli.backbones import InputSpec
 from cnncli.datasets.fingerprint import duplicates, fingerprint
 from cnncli.datasets.layout import listed
 from cnncli.datasets.pixels import Failure
-from cnncli.errors import DataError, TerminatedError, TrainingError, WeightsUnavailableError
-from cnncli.history import Watcher
-from cnncli.inference import weights
+from cnncli.errors import DataError, TerminatedError, TrainingError
 from cnncli.inference.locate import describe
 from cnncli.learning.checkpoints import Array, Checkpoint, Checkpoints, assign
+from cnncli.learning.job import Job, Tellers, network_for, threads_for, with_network
 from cnncli.learning.models import save_carded, versions
 from cnncli.learning.networks import float32_twin, measured, with_probabilities
-from cnncli.learning.phases import FromScratch, Recipe, Transfer, layers_of, mixes_images, weights_of, with_net
-from cnncli.learning.prepared import Meter, Prepared, prepare
+from cnncli.learning.phases import FromScratch, Transfer, layers_of, with_net
+from cnncli.learning.prepared import Prepared, prepare
 from cnncli.learning.starting import is_for, model_file
-from cnncli.learning.steps import Evaluation, Threads, threads
+from cnncli.learning.steps import Evaluation, Threads
 from cnncli.learning.tensorboard import Board
 from cnncli.learning.training import Phase, Places, Progress, Training, evaluate
 from cnncli.modelcard import ModelCard
 from cnncli.modelfile import read_card
-from cnncli.networks import NAMED_NETS
 from cnncli.runs import Run, Seen
 from cnncli.settings import Settings
 from cnncli.text import printable
 
-Notify = Callable[[str], None]
-
 EXAMPLES = 4  # images whose feature maps TensorBoard shows
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One call of `cnncli train`."""
-
-    run: Run
-    data: str  # what the user gave, as the run can be resumed with
-    dataset: Dataset
-    settings: Settings
-    command: tuple[str, ...]
-    cores: int
-    offline: bool = False
-    strict: bool = False
-    checkpoint_every_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tellers:
-    """Where a run says what it does: notes, failures, progress bars, and the display of its epochs."""
-
-    notify: Notify
-    fail: Notify
-    meter: Meter
-    monitor: Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,40 +314,6 @@ def _written(path: Path) -> Iterator[None]:
         raise TrainingError(f"{path}: cannot be written ({problem.strerror or problem}); what was there is kept") from (
             problem
         )
-
-
-def with_network(settings: Settings, spec: InputSpec, classes: int, notify: Notify) -> Settings:
-    """The settings with a network that suits the images, if none was asked for; says what the user did not."""
-    chosen = with_net(settings, spec)
-    if chosen != settings:
-        notify(f"Network: {chosen.net} (choose another with --net or --backbone)")
-    elif chosen.net and chosen.net not in NAMED_NETS:
-        notify(f"Network: {chosen.net} dense:{classes}:softmax")
-    return chosen
-
-
-def threads_for(settings: Settings, classes: int, cores: int) -> Threads:
-    """How the run's batches are spread over cores. Raises GrammarError for a net that cannot be read."""
-    return threads(cores, settings.batch_size, mixes_images=mixes_images(settings, classes))
-
-
-def network_for(job: Job, prepared: Prepared, spread: Threads, tellers: Tellers) -> FromScratch | Transfer:
-    """What `job` trains. Raises ShapeError, GrammarError, WeightsUnavailableError and others."""
-    recipe = Recipe(job.settings, prepared)
-    recipe.check()
-    if job.settings.backbone is None or job.settings.from_scratch:
-        return FromScratch(recipe)
-
-    def obtain(row: Backbone) -> Path:
-        try:
-            with tellers.meter("weights") as progress:
-                return weights.obtain(row, offline=job.offline, notify=tellers.notify, progress=progress)
-        except WeightsUnavailableError as problem:
-            raise WeightsUnavailableError(
-                f"{problem}\n  Without them: --backbone {BUNDLED}, which comes with cnncli, or --net compact"
-            ) from problem
-
-    return Transfer(recipe, weights_of(job.settings, obtain), spread.parts, tellers.meter)
 
 
 def _time_text(seconds: float) -> str:
