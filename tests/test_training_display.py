@@ -73,7 +73,7 @@ def drawn(watcher, width: int) -> list[str]:
     return captured.get().splitlines()
 
 
-def test_foot_shows_the_epoch_so_far_the_last_validation_and_the_time_left_of_the_whole_run() -> None:
+def test_foot_shows_the_epoch_so_far_not_validated_yet_and_the_time_left_of_the_whole_run() -> None:
     seconds = iter([100.0, 130.0, 140.0])
     with display(lambda: next(seconds)) as watcher:
         watcher.begin(total_epochs=3, steps_per_epoch=100, images=50_000)
@@ -82,7 +82,7 @@ def test_foot_shows_the_epoch_so_far_the_last_validation_and_the_time_left_of_th
         watcher.epoch(EpochRow(1, 2.3, 0.1, 2.25, 0.125, 0.001, 10.0), True)
         watcher.step(2, 50, 1.25, 0.5, 0.0005, 4_812.0)
         line, bar = drawn(watcher, 80)  # at 130 s: 140 steps in 30 s, 150 are left
-        assert line == "  2/3    1.2500  50.00%    2.2500   12.50%    0.0005     4,812"
+        assert line == "  2/3    1.2500  50.00%         -        -    0.0005     4,812"
         assert bar.split("━")[-1].strip("╸╺ ") == "50/100  32.1s left"
         assert 20 <= bar.count("━") + bar.count("╸") <= 40
         # at 140 s
