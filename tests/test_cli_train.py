@@ -559,6 +559,24 @@ def test_start_from_is_not_needed_to_go_on(train, cnncli, plain: Path, tmp_path)
     assert cnncli("train", "--resume", "-o", "run").code == 0
 
 
+def test_run_that_was_stopped_before_its_first_checkpoint_has_neither_model_nor_history(
+    train, cnncli, monkeypatch
+) -> None:
+    train()
+    shutil.rmtree("run/state")
+    Path("run/state").mkdir()
+    Path("run/model.keras").unlink()
+    done = cnncli("models", "show", "run")
+    assert done.code == 1 and "run: this run has no model yet. If it was stopped: cnncli train --resume" in done.err
+
+    def stopped(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cnncli.learning.train._Session._train", stopped)
+    assert cnncli("train", "--resume", "-o", "run").code == 130
+    assert not Path("run/history.csv").exists()  # of epochs that are lost
+
+
 # Refusals
 
 

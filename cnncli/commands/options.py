@@ -132,6 +132,7 @@ _BACKEND = click.option(
 )
 _OFFLINE = click.option("--offline", is_flag=True, help="Use what is on this machine; fetch nothing.")
 _WORKERS = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Cores to use.  [default: all]")
+images_argument = click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_file)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:

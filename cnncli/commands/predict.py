@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli import console
-from cnncli.commands.options import PROBABILITY, common_options, complete_file, model_options
+from cnncli.commands.options import PROBABILITY, common_options, images_argument, model_options
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.request import ModelRequest
 from cnncli.text import printable
@@ -26,7 +26,7 @@ _MOST_EXPLAINED = 5  # classes of a photo: each takes work and a panel of its pi
 
 
 @click.command()
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_file)
+@images_argument
 @model_options
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Labels an image.")
 @click.option(

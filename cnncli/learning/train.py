@@ -115,7 +115,6 @@ class _Session:
         checkpoint = self._checkpoints.latest(self._tellers.notify)
         if checkpoint is None:
             self._tellers.notify(f"{self._run.folder}: no checkpoint yet; starting from the beginning")
-            self._run.history.unlink(missing_ok=True)  # of epochs that are lost
         prepared = self._prepare(InputSpec(**record["input"]))
         if changed := runs.changes(self._run.read_data(), prepared.seen):
             lines = "".join(f"\n  {line}" for line in changed)
@@ -123,7 +122,9 @@ class _Session:
                 f"{self._job.data}: not the images that the run in {self._run.folder} began with; put them back, or "
                 f"train anew.{lines}"
             )
-        if checkpoint is not None:  # what the run began with is in it no more
+        if checkpoint is None:
+            self._run.history.unlink(missing_ok=True)  # of epochs that are lost
+        else:  # what the run began with is in it no more
             self._settings = replace(self._settings, start_from=None)
         spread = Threads(**record["threads"])
         return self._train(prepared, record, self._network(prepared, spread), spread, checkpoint)

@@ -8,13 +8,13 @@ import click
 
 from cnncli import augmentations, console, grammar
 from cnncli.backbones import RESIZES
-from cnncli.commands.options import complete_file
+from cnncli.commands.options import images_argument
 from cnncli.commands.visualize.picture import Pictures, picture_options, read, readable
 from cnncli.errors import CnncliError, ExitCode, outcome
 
 
 @click.command()
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_file)
+@images_argument
 @click.option(
     "--augment", "listed", default="auto", show_default=True, metavar="LIST",
     help="crop, rotate, blur, flip, color, distort, cutout, mixup; or auto.",

@@ -7,7 +7,7 @@ from typing import Any, cast
 import click
 
 from cnncli import console
-from cnncli.commands.options import complete_file, complete_model, request_options
+from cnncli.commands.options import complete_model, images_argument, request_options
 from cnncli.commands.visualize.picture import Pictures, picture_options
 from cnncli.errors import ExitCode, ImageError, outcome
 from cnncli.inference.request import ModelRequest
@@ -16,7 +16,7 @@ from cnncli.text import printable
 
 @click.command()
 @click.argument("model", shell_complete=complete_model)
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_file)
+@images_argument
 @click.option(
     "--layer",
     "layers",

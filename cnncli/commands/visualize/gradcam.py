@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from cnncli import console
-from cnncli.commands.options import complete_file, complete_model, request_options
+from cnncli.commands.options import complete_model, images_argument, request_options
 from cnncli.commands.visualize.picture import Pictures, picture_options
 from cnncli.errors import ExitCode, ImageError, ModelError, outcome
 from cnncli.inference.request import ModelRequest
 from cnncli.text import printable
 
 if TYPE_CHECKING:
-    from cnncli.inference.saliency import Explanation
+    from cnncli.inference.saliency import Explainer, Explanation
 
 METHODS = ("gradcam", "occlusion")
 FORMATS = ("table", "json")
@@ -23,7 +23,7 @@ FORMATS = ("table", "json")
 
 @click.command()
 @click.argument("model", shell_complete=complete_model)
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_file)
+@images_argument
 @click.option(
     "--class",
     "classes",
@@ -88,10 +88,7 @@ def gradcam(
     if form == "json" and pictures.output == "-":
         raise click.UsageError("-o - writes the picture to standard output, where --format json writes the figures")
     pictures.begin(images, several=not sources.is_one(images))
-    with console.progress("weights", unit="bytes") as downloaded:
-        explainer = saliency.open_explainer(
-            request, cast("Any", method), layer, notify=console.note, progress=downloaded
-        )
+    explainer = _opened(request, method, layer)
     chosen = tuple(class_index(explainer.model.card.classes, name) for name in classes)
     question = saliency.Question(tuple(dict.fromkeys(chosen)), top, check)
     good = bad = 0
@@ -113,6 +110,13 @@ def gradcam(
             elif pictures.output != "-":
                 _print(explanation)
     return outcome(good, bad)
+
+
+def _opened(request: ModelRequest, method: str | None, layer: str | None) -> Explainer:
+    from cnncli.inference.saliency import open_explainer
+
+    with console.progress("weights", unit="bytes") as downloaded:
+        return open_explainer(request, cast("Any", method), layer, notify=console.note, progress=downloaded)
 
 
 def _print(explanation: Explanation) -> None:
