@@ -88,11 +88,16 @@ def _points(part: float) -> str:
     return f"{100 * part:.0f} points" if part >= 0.095 else f"{100 * part:.1g} points"
 
 
+_NOTABLE = 0.01  # of a mean score: less is no difference to speak of
+
+
 def faithful_words(found: Faithfulness) -> tuple[str, str, str]:
     """What deletion and insertion found, in plain words."""
-    deletion, insertion = found.gains
-    passed = (deletion > 0) + (insertion > 0)
-    verdict = ("worse than chance at both", "better than chance at one of two", "better than chance at both")[passed]
+    passed = sum(gain >= _NOTABLE for gain in found.gains)
+    if max(found.gains) <= -_NOTABLE:
+        verdict = "worse than chance at both"
+    else:
+        verdict = ("no better than chance", "better than chance at one of two", "better than chance at both")[passed]
     hidden, shown = map(_percent, (found.deletion, found.insertion))
     by_chance = tuple(map(_percent, (found.random_deletion, found.random_insertion)))
     return (

@@ -17,9 +17,11 @@ from typing import BinaryIO
 def replacing(target: Path) -> Iterator[BinaryIO]:
     """Opens a temporary file beside `target` that takes its place when the block ends well.
 
-    It is flushed to the disk before the rename; on any error it is removed and `target` stays as it was. Raises
-    OSError, also where `target` is a folder or a device, which nothing may take the place of.
+    A link stays one; what it leads to is replaced. The new file is flushed to the disk before the rename; on any
+    error it is removed and `target` stays as it was. Raises OSError, also where `target` is a folder or a device,
+    which nothing may take the place of.
     """
+    target = _written_through(target)
     if target.exists() and not target.is_file():
         raise OSError(errno.EEXIST, "not a regular file", str(target))
     temporary = target.with_name(f".{_stem(target)}.{secrets.token_hex(4)}.tmp")
@@ -38,9 +40,24 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
 
 def remove_leftovers(target: Path) -> None:
     """Removes what `replacing` left beside `target` in processes that were killed. Nobody may be writing it now."""
-    for leftover in target.parent.glob(f".{glob.escape(_stem(target))}.*.tmp"):
+    target = _written_through(target)
+    _remove(target.parent, glob.escape(_stem(target)))
+
+
+def remove_leftovers_in(folder: Path) -> None:
+    """Removes what `replacing` left of any file in a folder that nobody else may be writing to now."""
+    _remove(folder, "*")
+
+
+def _remove(folder: Path, stem: str) -> None:
+    for leftover in folder.glob(f".{stem}.{'[0-9a-f]' * 8}.tmp"):
         with contextlib.suppress(OSError):
             leftover.unlink()
+
+
+def _written_through(target: Path) -> Path:
+    """`target`, or what it leads to if it is a link."""
+    return Path(os.path.realpath(target)) if target.is_symlink() else target
 
 
 def _stem(target: Path) -> str:

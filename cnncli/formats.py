@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnncli.text import printable
+from cnncli.text import csv_lines, printable
 
 if TYPE_CHECKING:
     from cnncli.backbones import Backbone, ImageClass, Normalisation
@@ -76,13 +74,6 @@ def _tabs(row: Iterable[str]) -> str:
 def tab_lines(rows: Iterable[Iterable[str]]) -> str:
     """Rows as lines of tab-separated text, nothing cut."""
     return "".join(map(_tabs, rows))
-
-
-def csv_lines(rows: Iterable[tuple[object, ...]]) -> str:
-    """Rows as CSV text (RFC 4180 quoting, lines end in a newline)."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def score(value: float) -> str:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from cnncli.errors import TrainingError
 from cnncli.files import replacing
-from cnncli.formats import csv_lines
 from cnncli.stopping import Stopping
+from cnncli.text import csv_lines
 
 
 @dataclass(frozen=True, slots=True)

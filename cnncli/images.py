@@ -1,6 +1,6 @@
 """The one reader of images: bytes in, the picture as it is displayed out, and from it the pixels of a network.
 
-Formats are allow-listed and decided by content, never by the file's name. Nothing here writes to a file.
+Formats are allow-listed and decided by content. Nothing here writes to a file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from cnncli.backbones import InputSpec
 from cnncli.errors import ImageError
 from cnncli.framing import Framing, framing
+from cnncli.imagekinds import not_an_image, sniff
 
 if TYPE_CHECKING:
     from cnncli.sources import Source
@@ -34,36 +35,6 @@ DECODE_MARGIN = 2
 _STRIP_PX = 256  # rows that are laid on the background at a time
 _LARGE_PIXELS = 40_000_000  # more than cameras make: such a picture is decoded alone, however many threads there are
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .webp .tif .tiff .avif .heic .heif .hif .mpo".split()
-)
-_SIGNATURES = (
-    (rb"\xff\xd8\xff", "JPEG"),
-    (rb"\x89PNG\r\n\x1a\n", "PNG"),
-    (rb"GIF8[79]a", "GIF"),
-    (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),  # with the size of its second header
-    (rb"RIFF....WEBP", "WEBP"),
-    (rb"II[*+]\0|MM\0[*+]", "TIFF"),
-    (rb"....ftyp(?:....){0,13}?avi[fs]", "AVIF"),  # its first brand may also be mif1, as in HEIC
-    (rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)", "HEIF"),
-)
-_OTHER_CONTENT = (  # what a file that is no image turns out to be
-    (rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html)", "an HTML page"),
-    (
-        rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!doctype svg|<svg)",
-        "an SVG drawing, which has no pixels",
-    ),
-    (rb"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull'"),
-    (rb"\0\x05\x16\x07", "macOS metadata (AppleDouble)"),
-    (rb"%PDF", "a PDF"),
-    (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript (EPS), which is not accepted"),
-    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf", "an archive; unpack it first"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL, which is not accepted"),
-    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000, which is not accepted"),
-    (rb"8BPS", "a Photoshop file; export it as PNG"),
-    (rb"....ftyp|\x1aE\xdf\xa3", "a video; extract a frame first"),
-    (rb"[\t\n\r\x20-\x7e]+\Z", "text"),
-)
 # What the decoders raised on hundreds of thousands of damaged files; NotImplementedError is a RuntimeError.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError,  # all formats
@@ -102,11 +73,6 @@ class Picture:
     notes: tuple[str, ...] = ()  # what the user should know about how it was read
     icc_profile: bytes | None = None  # the one in the file, if it is for the mode of `image`
     alpha: Image.Image | None = None  # its transparency, mode `L`, where that was to be kept
-
-
-def sniff(head: bytes) -> str | None:
-    """The image format that a file beginning with `head` (64 bytes suffice) has, or None."""
-    return next((name for pattern, name in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
 
 
 def read(
@@ -150,7 +116,7 @@ def _opened(source: Source, max_pixels: int) -> Iterator[Image.Image]:
             head = file.read(1024)
             name = sniff(head)
             if name is None:
-                raise ImageError(_not_an_image(head))
+                raise ImageError(not_an_image(head))
             _load_decoder(name)
             file.seek(0)
             # Pillow's own guard, which raises at twice its limit, stays for what it alone sees; it never goes below
@@ -277,7 +243,7 @@ def _depth_notes(image: Image.Image) -> tuple[str, ...]:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits as value / 257, of 32 bits as value / 16843009; floating point is 0..1 or 0..255.
 
-    32 bits that hold no value above 65535 count as 16: programs store 16-bit pictures so.
+    32 bits that hold no value above 65535 count as 16, and none above 255 as 8: programs store such pictures so.
     """
     values, white = _samples(image)
     low, high = values.min(), values.max()
@@ -300,7 +266,7 @@ def _samples(image: Image.Image) -> tuple[np.ndarray[tuple[int, ...], np.dtype[A
         return values, 2 ** _tiff_tag(image, _BITS_TAG, 16) - 1
     if _tiff_tag(image, _SAMPLE_FORMAT_TAG, 1) == 1:
         values = values.view(np.uint32)  # Pillow's mode I is signed, the file is not
-    return values, 0xFFFF if values.max(initial=0) <= 0xFFFF else 0xFFFFFFFF
+    return values, next(white for white in (0xFF, 0xFFFF, 0xFFFFFFFF) if values.max(initial=0) <= white)
 
 
 def _tiff_tag(image: Image.Image, tag: int, default: int = -1) -> int:
@@ -370,16 +336,8 @@ def _decode_fault(problem: BaseException, max_pixels: int) -> str:
 
 
 def _too_many_pixels(pixels: int, max_pixels: int) -> str:
-    return f"{_megapixels(pixels)}, the limit is {_megapixels(max_pixels)}; --max-pixels raises it"
+    return f"{_megapixels(pixels)}, the limit is {_megapixels(max_pixels)}; predict and filter have --max-pixels"
 
 
 def _megapixels(pixels: int) -> str:
     return f"{pixels / 1e6:,.3f}".rstrip("0").rstrip(".") + " megapixels" if pixels >= 1e4 else f"{pixels:,} pixels"
-
-
-def _not_an_image(head: bytes) -> str:
-    if not head:
-        return "the file is empty"
-    found = next((what for pattern, what in _OTHER_CONTENT if re.match(pattern, head, re.DOTALL | re.I)), None)
-    accepted = "expected JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or HEIC"
-    return f"not an image: this is {found}; {accepted}" if found else f"not an image that is accepted; {accepted}"

@@ -136,7 +136,7 @@ _ROWS = (  # name, weights, what it shows, source
     ("sharpen", "0 -1 0; -1 5 -1; 0 -1 0", "the picture sharper", _SLIDES),
     ("sharpen-strong", "-1 -1 -1; -1 9 -1; -1 -1 -1", "the picture much sharper, its noise too", _SLIDES),
     ("emboss", "-2 -1 0; -1 1 1; 0 1 2",
-     "the picture as a relief that is lit from the lower right", "GIMP's manual, Convolution Matrix"),
+     "the picture as a relief that is lit from the upper left", "GIMP's manual, Convolution Matrix"),
     ("motion-blur-h", "0 0 0; 1/3 1/3 1/3; 0 0 0",
      "the picture blurred sideways (the course prints 0.2 each: a sum of 0.6, which darkens it to 60 %)", _SLIDES),
     ("line-h", "0 0 0; 1 1 1; 0 0 0", "horizontal lines three pixels long", _SLIDES),

@@ -7,11 +7,11 @@ from fractions import Fraction
 from typing import Any
 
 from cnncli.explaining import DenseTwin, as_text, dense_twins, facts, jump_text, notes, times
-from cnncli.formats import SCHEMA, csv_lines
+from cnncli.formats import SCHEMA
 from cnncli.grammar import token, written_pairs
 from cnncli.layers import WINDOWED, Sizes
 from cnncli.shapes import Placement, Spread
-from cnncli.text import printable
+from cnncli.text import csv_lines, printable
 from cnncli.tracing import Row, Trace, joined
 
 COLUMNS = "name layer inputs output kernel stride padding parameters macs activation_bytes receptive_field jump".split()

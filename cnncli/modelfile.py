@@ -81,8 +81,8 @@ def _no_card(path: Path) -> str:
     new = path.with_name(f"{path.stem}-adopted{path.suffix}")
     old_name, new_name = shlex.quote(str(path)), shlex.quote(str(new))
     return (
-        f"{path}: this model has no card that names its classes and its input. Give it one, with the --input-range "
-        "that it was trained on (0..255, 0..1, -1..1, caffe, torch): "
+        f"{path}: this model has no card that names its classes and its input (or it was cut short). Give it one, with "
+        "the --input-range that it was trained on (0..255, 0..1, -1..1, caffe, torch): "
         f"cnncli models adopt {old_name} --labels LABELS.txt --input-range 0..255 -o {new_name}"
     )
 

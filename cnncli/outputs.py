@@ -17,7 +17,8 @@ from PIL import Image
 
 from cnncli.errors import CnncliError, OutputError
 from cnncli.files import replacing
-from cnncli.sources import Source, same_folder
+from cnncli.listing import same_folder
+from cnncli.sources import Source
 
 FORMATS = {
     ".png": "PNG",

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from cnncli.errors import CnncliError
-from cnncli.formats import csv_lines
 from cnncli.frames import draw_frame
 from cnncli.numbergrid import cell_px, number_grid
 from cnncli.palette import DISTINCT
 from cnncli.sheet import contact_sheet, fitted
+from cnncli.text import csv_lines
 
 Channel = Literal["red", "green", "blue", "gray"]
 CHANNELS: tuple[Channel, ...] = get_args(Channel)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import itertools
 import json
 import os
 import re
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.errors import TerminatedError, TrainingError
-from cnncli.files import replacing
+from cnncli.errors import CnncliError, TerminatedError, TrainingError
+from cnncli.files import remove_leftovers_in, replacing
+from cnncli.modelfile import read_card
+from cnncli.text import csv_lines
 
 SCHEMA = 1
 _MEMBERS = ("model.keras", "history.csv", "run.json", "data.csv", "earlier.csv", "curves.png", "tensorboard", "state")
@@ -31,6 +33,11 @@ class Seen:
     label: str
     sha256: str  # hexadecimal
     path: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is for a run, wherever it lies."""
+        return self.split, self.label, self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +89,13 @@ class Run:
         """Makes the folder, checks that it can be written, and keeps others out while a run begins in it and goes on.
 
         Raises TrainingError if it holds something already; with `force` only a run may be there, and nothing else. If
-        the run ends before anything can be resumed, nothing is left of it.
+        the run ends before anything can be resumed, nothing is left of it; an earlier run that it was to replace
+        stays as it is until the new one writes its record.
         """
         self._make()
         with self.held():
-            if (self.record.exists() or self.model.exists()) and not force:
+            earlier = _identity(self.record)
+            if (earlier or self.model.exists()) and not force:
                 raise TrainingError(
                     f"{self.folder}: there is a run already; go on with it by --resume, replace it by --force, "
                     "or give another --output"
@@ -94,8 +103,9 @@ class Run:
             try:
                 yield
             except BaseException as end:
+                untouched = earlier is not None and _identity(self.record) == earlier
                 interrupted = isinstance(end, (KeyboardInterrupt, TerminatedError)) and self.record.exists()
-                if not interrupted and not any(self.state.glob("checkpoint-*.npz")):
+                if not untouched and not interrupted and not any(self.state.glob("checkpoint-*.npz")):
                     self._discard()
                 raise
 
@@ -131,11 +141,14 @@ class Run:
     def _probe(self) -> None:
         probe = self.folder / f".probe.{secrets.token_hex(4)}.tmp"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have begun meanwhile, and cleared the folder
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps other processes from writing to the run. Raises TrainingError naming the process that does."""
+        """Keeps other processes from writing to the run, and clears what killed ones left half written.
+
+        Raises TrainingError naming the process that writes to it now.
+        """
         import filelock
 
         lock = filelock.FileLock(self.state / "lock")
@@ -150,6 +163,8 @@ class Run:
             raise TrainingError(f"{self.folder}: no run can be written here ({problem.strerror})") from problem
         try:
             holder.write_text(str(os.getpid()))
+            remove_leftovers_in(self.folder)
+            remove_leftovers_in(self.state)
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -187,14 +202,20 @@ class Run:
         return _read_images(self.data)
 
     def learned_from(self) -> tuple[Seen, ...] | None:
-        """The images that the run's weights were learned from; None if it keeps none. Raises TrainingError."""
-        if not self.data.exists():
+        """The images that the run's weights were learned from; None if that is not known. Raises TrainingError."""
+        if not self.data.exists() or self._model_is_an_earlier_runs():
             return None
         earlier = _read_images(self.earlier) if self.earlier.exists() else ()
         return (*earlier, *(row for row in self.read_data() if row.split == "train"))
 
+    def _model_is_an_earlier_runs(self) -> bool:
+        """Whether the model was learned from other data: it stays after --force until there is a better one."""
+        with contextlib.suppress(CnncliError, KeyError, TypeError):  # where one cannot be read, nothing is known
+            return bool(read_card(self.model).data_fingerprint != self.read_record()["data"]["fingerprint"])
+        return False
+
     def trained_on(self) -> frozenset[bytes] | None:
-        """The sha256 of the images that the run's weights were learned from; None if it keeps none.
+        """The sha256 of the images that the run's weights were learned from; None if that is not known.
 
         Raises TrainingError.
         """
@@ -206,19 +227,24 @@ class Run:
 
 
 def _write_images(rows: Iterable[Seen], path: Path) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "label", "split", "sha256"))
-    writer.writerows((row.path, row.label, row.split, row.sha256) for row in rows)
+    lines = ((row.path, row.label, row.split, row.sha256) for row in rows)
     with replacing(path) as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        file.write(csv_lines([("path", "label", "split", "sha256"), *lines]).encode("utf-8", "surrogateescape"))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """By which a file is known as long as nothing takes its place; None if there is none."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
 
 
 def _read_images(path: Path) -> tuple[Seen, ...]:
     try:
-        text = path.read_text("utf-8", "surrogateescape")
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        return tuple(Seen(row["split"], row["label"], row["sha256"], row["path"]) for row in rows)
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            return tuple(Seen(row["split"], row["label"], row["sha256"], row["path"]) for row in rows)
     except (OSError, ValueError, KeyError, csv.Error) as problem:
         raise TrainingError(f"{path}: cannot be read ({problem})") from problem
 
@@ -236,11 +262,22 @@ def new_folder(data: str) -> Path:
 
 def changes(before: Iterable[Seen], now: Iterable[Seen], *, shown: int = 5) -> list[str]:
     """How the images of a run differ from what is there now, as lines for the user; none if they do not."""
-    old, new = ({(row.split, row.label, row.sha256): row.path for row in rows} for rows in (before, now))
-    gone, come = [old[key] for key in old.keys() - new.keys()], [new[key] for key in new.keys() - old.keys()]
+    before, now = list(before), list(now)
+    old, new = (Counter(row.key for row in rows) for rows in (before, now))
+    gone, come = _paths(before, old - new), _paths(now, new - old)
     lines = []
     for what, paths in (("missing or changed", gone), ("new or changed", come)):
         if paths:
             more = f" and {len(paths) - shown} more" if len(paths) > shown else ""
             lines.append(f"{what}: {', '.join(sorted(paths)[:shown])}{more}")
     return lines
+
+
+def _paths(rows: Sequence[Seen], wanted: Counter[tuple[str, str, str]]) -> list[str]:
+    """The paths of as many images of each kind as are wanted, the last ones first."""
+    left, paths = Counter(wanted), []
+    for row in reversed(rows):
+        if left[row.key] > 0:
+            left[row.key] -= 1
+            paths.append(row.path)
+    return paths

@@ -75,7 +75,8 @@ class Settings:
         for field in fields(self):
             if field.name in given and given[field.name] != getattr(self, field.name):
                 option = "--" + field.name.replace("_", "-")
-                lines.append(f"{option}: the run has {getattr(self, field.name)}, given is {given[field.name]}")
+                own = getattr(self, field.name)
+                lines.append(f"{option}: the run has {'none' if own is None else own}, given is {given[field.name]}")
         return lines
 
 

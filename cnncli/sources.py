@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import contextlib
 import functools
 import glob
 import io
@@ -13,19 +11,16 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from cnncli import network
+from cnncli import namelists, network
 from cnncli.errors import ImageError
-from cnncli.images import EXTENSIONS, sniff
+from cnncli.imagekinds import EXTENSIONS, sniff
+from cnncli.listing import is_inside, is_new, matching, natural_order, same_folder, visible_names
 
 MAX_FILE_BYTES = 2_000_000_000  # more than the largest image that is accepted takes without compression
-MAX_NAME_BYTES = 1 << 20  # of a line in a list: a longer one is no name
-_BLOCK_BYTES = 1 << 16
-_JUNK = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}  # @eaDir: thumbnails that a Synology keeps
 
 Notify = Callable[[str], None]
 
@@ -74,7 +69,7 @@ def find(
 
 def count(arguments: Sequence[str], *, recursive: bool, results: Path | None = None) -> int | None:
     """How many images `find` will yield; None if only a stream knows, which can be read only once."""
-    if any(map(_is_streamed_list, arguments)):
+    if any(map(namelists.is_streamed, arguments)):
         return None
     return sum(1 for _ in _find_without_stdin(arguments, recursive, results)) + arguments.count("-")
 
@@ -83,13 +78,23 @@ def names_in(folder: Path, arguments: Sequence[str], *, recursive: bool) -> set[
     """The names of the images in `folder` that `find` will yield, through links too, if `folder` is where results
     go; of all its files if only a stream knows.
     """
-    if any(map(_is_streamed_list, arguments)):
+    if any(map(namelists.is_streamed, arguments)):
         return {path.name for path in folder.iterdir()}
     found = (source.path for source in _find_without_stdin(arguments, recursive, folder) if source.path is not None)
     resolved = folder.resolve()
-    is_inside = functools.cache(lambda parent: parent.resolve() == resolved)
+    is_there = functools.cache(lambda parent: parent.resolve() == resolved)
     names = (name for path in found for name in ((path, path.resolve()) if path.is_symlink() else (path,)))
-    return {path.name for path in names if is_inside(path.parent)}
+    return {path.name for path in names if is_there(path.parent)}
+
+
+def up_to_one_there(found: Iterator[Source]) -> list[Source]:
+    """Draws what `find` yields up to the first source that can be opened; all of it if none can."""
+    drawn: list[Source] = []
+    for source in found:
+        drawn.append(source)
+        if source.fault is None:
+            break
+    return drawn
 
 
 def is_one(arguments: Sequence[str]) -> bool:
@@ -102,13 +107,6 @@ def is_one(arguments: Sequence[str]) -> bool:
 def _find_without_stdin(arguments: Sequence[str], recursive: bool, results: Path | None) -> Iterator[Source]:
     others = [argument for argument in arguments if argument != "-"]
     return find(others, recursive=recursive, offline=True, notify=lambda message: None, results=results)
-
-
-def _is_streamed_list(argument: str) -> bool:
-    """Whether an argument is a list that comes through a pipe: `@-`, or `@<(find ...)` in a shell."""
-    if not argument.startswith("@") or os.path.lexists(argument):
-        return False
-    return argument == "@-" or (os.path.exists(argument[1:]) and not os.path.isfile(argument[1:]))  # noqa: PTH110, PTH113
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +144,7 @@ class _Search:
     def _list(self, argument: str) -> Iterator[Source]:
         empty = True
         try:
-            for line in _lines(argument):
+            for line in namelists.read(argument):
                 empty = False
                 yield from self.expand(line, listed=True)
         except OSError as problem:
@@ -161,7 +159,7 @@ class _Search:
         """The files and folders that a pattern matches; what lies in a folder that matches comes with the folder."""
         try:
             matches = sorted(
-                filter(self._is_input(pattern), set(_glob(pattern.replace(os.sep, "/")))), key=natural_order
+                filter(self._is_input(pattern), set(matching(pattern.replace(os.sep, "/")))), key=natural_order
             )
         except (OSError, ValueError, RecursionError) as problem:
             yield Source(pattern, fault=f"this pattern cannot be searched for ({problem})")
@@ -177,10 +175,10 @@ class _Search:
     def _is_input(self, pattern: str) -> Callable[[str], bool]:
         """Whether a match is to be read: not `results` and what lies in it, unless the pattern begins there."""
         begin = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
-        if self.results is None or _is_inside(begin, self.results):
+        if self.results is None or is_inside(begin, self.results):
             return lambda match: True
         results = self.results
-        return lambda match: not _is_inside(match, results)
+        return lambda match: not is_inside(match, results)
 
     def _folder(self, folder: Path) -> Iterator[Source]:
         passed_over: Counter[str] = Counter()
@@ -200,12 +198,6 @@ class _Search:
             )
 
 
-def natural_order(name: str) -> tuple[str, str]:
-    """Sort key under which `2.jpg` comes before `10.jpg`, by code points and not by locale."""
-    # a number is led by its number of digits, so that numbers compare as text does; the name tells "01" from "1"
-    return re.sub(r"0*([0-9]+)", lambda digits: f"{len(digits[1]):04}{digits[1]}", name), name
-
-
 def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -> Iterator[Path | Source]:
     """The files below a folder in natural order, without hidden ones and junk; a fault for what cannot be read.
 
@@ -213,7 +205,7 @@ def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -
     """
     seen: set[tuple[int, int]] = set()
     if without is not None and not same_folder(without, folder):
-        _is_new(str(without), seen)
+        is_new(str(without), seen)
     waiting = [str(folder)]  # next one last
     while waiting:
         path = waiting.pop()
@@ -221,71 +213,16 @@ def walk(folder: Path, *, recursive: bool = True, without: Path | None = None) -
             yield Path(path)
         elif recursive or path == str(folder):
             try:
-                names = visible_names(path) if _is_new(path, seen) else []
+                names = visible_names(path) if is_new(path, seen) else []
             except OSError as problem:
                 yield Source(path, fault=unreadable(problem))
                 continue
             waiting += (os.path.join(path, name) for name in reversed(names))  # noqa: PTH118 - smaller than a Path
 
 
-def _is_inside(path: str, folder: Path) -> bool:
-    """Whether a path is `folder` or lies below it, through links too."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def same_folder(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one folder, which is there."""
-    with contextlib.suppress(OSError):
-        return one.samefile(other)
-    return False
-
-
-def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder was not seen before, by whatever path; now it was."""
-    status = os.stat(folder)  # noqa: PTH116
-    identity = (status.st_dev, status.st_ino)
-    if identity in seen:
-        return False
-    seen.add(identity)
-    return True
-
-
-def visible_names(folder: str | Path) -> list[str]:
-    """The names in a folder in natural order, without hidden ones and junk. Raises OSError."""
-    names = [name for name in os.listdir(folder) if not name.startswith(".") and name not in _JUNK]  # noqa: PTH208
-    return sorted(names, key=natural_order)
-
-
 def unreadable(problem: OSError) -> str:
     """What is said of a folder whose names cannot be had."""
     return f"this folder cannot be read ({_reason(problem)})"
-
-
-def _glob(pattern: str) -> Iterator[str]:
-    """Like `glob.iglob`, but `**` does not follow links to folders, which may lead round in circles."""
-    stars = re.fullmatch(r"((?:.*?/)??)\*\*(?:/+(.*))?", pattern, re.DOTALL)
-    if stars is None:
-        yield from glob.iglob(pattern)  # noqa: PTH207 - keeps "./"
-        return
-    before, after = stars.groups()
-    bases = glob.iglob(before) if before else [""]  # noqa: PTH207
-    if not after:  # all that is below: the folder itself, read as any folder
-        yield from (base or "." for base in bases)
-        return
-    for base in bases:
-        for folder in _folders(base):
-            yield from _glob(glob.escape(folder) + after)
-
-
-def _folders(base: str) -> Iterator[str]:
-    """A folder (`""` is the current one) and the visible ones below it, each with a slash at its end."""
-    waiting = [base]
-    while waiting:
-        folder = waiting.pop()
-        yield folder
-        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
-            below = (entry for entry in entries if entry.is_dir(follow_symlinks=False))
-            waiting += (f"{folder}{entry.name}/" for entry in below if not entry.name.startswith("."))
 
 
 def is_image(path: Path) -> bool:
@@ -352,45 +289,3 @@ def _standard_input() -> Source:
     if not content:
         return Source("-", fault="nothing came on standard input; expected the bytes of an image")
     return Source("-", content=content)
-
-
-def _lines(argument: str) -> Iterator[str]:
-    """The names in `@FILE` (`@-`: standard input), one a line or NUL-separated, as one would type them.
-
-    Raises OSError, or ImageError if this is no list.
-    """
-    with _open_list(argument) as file:
-        read = getattr(file, "read1", file.read)  # a pipe's names as they come
-        block = read(_BLOCK_BYTES)
-        _require_text(block)
-        block = block.removeprefix(codecs.BOM_UTF8)
-        separator = b"\0" if b"\0" in block else b"\n"
-        rest = b""
-        while block:
-            *names, rest = (rest + block).split(separator)
-            yield from _typed(names, separator)
-            if len(rest) > MAX_NAME_BYTES:
-                raise ImageError("this is no list of names: it has a line of more than a megabyte")
-            block = read(_BLOCK_BYTES)
-        yield from _typed([rest], separator)
-
-
-def _typed(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
-    ends = b"\r" if separator == b"\n" else b""
-    return filter(str.strip, (os.fsdecode(name.removesuffix(ends)) for name in names))
-
-
-def _open_list(argument: str) -> AbstractContextManager[BinaryIO]:
-    if argument == "@-":
-        return contextlib.nullcontext(sys.stdin.buffer)
-    path = Path(argument[1:])
-    if stat.S_ISCHR(path.stat().st_mode):  # /dev/zero never ends
-        raise ImageError("this is a device; expected a list of names")
-    return path.open("rb")
-
-
-def _require_text(head: bytes) -> None:
-    if sniff(head) is not None:
-        raise ImageError("this is an image, not a list of names; leave out the @")
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ImageError("this list is UTF-16 text; save it as UTF-8")

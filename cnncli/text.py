@@ -1,4 +1,6 @@
-"""Names that users and model files bring, made harmless for a terminal and for columns."""
+"""Names that users and model files bring, made harmless for a terminal, for columns and for CSV."""
+
+from collections.abc import Iterable
 
 
 def printable(text: str, *, keep_bytes: bool = False) -> str:
@@ -27,3 +29,22 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+_ROW_END = "\r\n"  # a CSV writer of Python before 3.13 quotes only those line ends that its own rows have
+
+
+class _Lines(list[str]):
+    """What a CSV writer writes, each row with a newline at its end."""
+
+    def write(self, row: str) -> None:
+        self.append(f"{row.removesuffix(_ROW_END)}\n")
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV text (RFC 4180 quoting, lines end in a newline)."""
+    import csv  # no help text needs it
+
+    lines = _Lines()
+    csv.writer(lines, lineterminator=_ROW_END).writerows(rows)
+    return "".join(lines)

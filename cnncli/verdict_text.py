@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -35,8 +36,10 @@ def verdict_lines(verdict: Verdict, exercise: Exercise, exact: bool = False) -> 
         )
         for text in verdict.sizes:
             yield from wrapped(f"{by(claim.shape)} would take {text}")
-        if not verdict.wrong:
+        if not verdict.wrong and all(map(operator.le, claim.shape, shape(verdict.true))):
             yield f"the claimed numbers are those of the top left {by(claim.shape)} of the map"
+        elif claim.shape[0] == 1 and cells == len(flat(verdict.true)):
+            yield "rows are separated by ';'"
     yield from _wrong_lines(verdict, exact)
     for text in verdict.explanations:
         yield from wrapped(f"the claim would be right with {text}")

@@ -190,6 +190,7 @@ def test_evaluate_writes_page_matrix_and_answers(cnncli: Cnncli, photos: Path) -
     ("arguments", "code", "said"),
     [
         (("photos",), 2, "expected MODEL and DATA, got 'photos' alone: cnncli evaluate MODEL photos"),
+        (("mobilenet",), 2, "expected MODEL and DATA, got 'mobilenet' alone: cnncli evaluate mobilenet DATA"),
         (("model.tflite", "model.tflite", "photos"), 2, "model.tflite and model.tflite are one model"),
         (("model.tflite", "twin.tflite", "photos", "--confusion", "m.png"), 2, "--confusion goes with one MODEL"),
         (("model.tflite", "photos", "--report", "page.pdf"), 2, "expected a name that ends in .html or .htm"),

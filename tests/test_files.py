@@ -137,6 +137,16 @@ def test_replacing_keeps_the_old_file_when_the_process_is_killed_and_the_rest_ca
     assert names(target) == [".photo.jpg.0badcafe.tmp", ".photo.png.swp", "photo.png", "photo.png.tmp"]
 
 
+def test_replacing_writes_through_a_link(tmp_path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder" / "file")
+    for content in (b"made", b"replaced"):
+        with replacing(tmp_path / "link") as file:
+            file.write(content)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "folder" / "file").read_bytes() == content
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
+
+
 def test_remove_leftovers_takes_brackets_in_a_name_literally(tmp_path) -> None:
     (tmp_path / ".a.0badcafe.tmp").write_bytes(b"")
     (tmp_path / ".[a].0badcafe.tmp").write_bytes(b"")

@@ -22,7 +22,8 @@ from PIL import EpsImagePlugin, Image, ImageCms, ImageDraw, ImageFile, JpegImage
 from cnncli.annotate import annotated
 from cnncli.backbones import InputSpec
 from cnncli.errors import ImageError
-from cnncli.images import MAX_PIXELS, PADDING, Header, Picture, network_input, probe, read, sniff
+from cnncli.imagekinds import sniff
+from cnncli.images import MAX_PIXELS, PADDING, Header, Picture, network_input, probe, read
 from cnncli.sources import Source
 
 SIDE = 224  # of the networks that the reduced decoding is measured with
@@ -389,7 +390,7 @@ def test_reader_refuses_a_decompression_bomb_by_its_header(name: str) -> None:
     content, size = BOMBS[name]
     with pytest.raises(ImageError) as caught:
         read(source(content))
-    assert str(caught.value) == f"{size}, the limit is 178.957 megapixels; --max-pixels raises it"
+    assert str(caught.value) == f"{size}, the limit is 178.957 megapixels; predict and filter have --max-pixels"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's unit of ru_maxrss")
@@ -432,7 +433,9 @@ def test_reader_refuses_bombs_in_metadata(content: bytes) -> None:
 def test_max_pixels_is_the_largest_size_that_is_read() -> None:
     content = encoded(Image.new("L", (40, 30)), "PNG")
     assert read(source(content), max_pixels=1200).image.size == (40, 30)
-    with pytest.raises(ImageError, match=r"^1,200 pixels, the limit is 1,199 pixels; --max-pixels raises it$"):
+    with pytest.raises(
+        ImageError, match=r"^1,200 pixels, the limit is 1,199 pixels; predict and filter have --max-pixels$"
+    ):
         read(source(content), max_pixels=1199)
 
 
@@ -593,6 +596,7 @@ U16 = struct.pack("<3H", 0, 25_700, 65_535)
         pytest.param(tiff(3, 16, struct.pack("<3H", 0, 128, 255)), [0, 0, 1], id="a dark picture stays dark"),
         pytest.param(tiff(3, 32, struct.pack("<3I", 0, 1 << 31, 2**32 - 1)), [0, 128, 255], id="TIFF 32 bits"),
         pytest.param(tiff(2, 32, struct.pack("<2i", 0, 65_535), sample=2), [0, 255], id="32 bits that hold 16"),
+        pytest.param(tiff(3, 32, struct.pack("<3i", 0, 128, 255), sample=2), [0, 128, 255], id="32 bits that hold 8"),
         pytest.param(tiff(3, 32, struct.pack("<3f", 0, 0.4, 1), sample=3), [0, 102, 255], id="floats 0..1"),
         pytest.param(tiff(3, 32, struct.pack(">3f", 0, 0.4, 1), sample=3, order=">"), [0, 102, 255], id="floats, big"),
         pytest.param(tiff(3, 32, struct.pack("<3f", 0, 99.6, 255), sample=3), [0, 100, 255], id="floats 0..255"),

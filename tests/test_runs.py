@@ -22,7 +22,7 @@ def make(run: Run, *, force: bool = False) -> None:
 
 SEEN = (
     Seen("train", "cat", "aa", "photos/cat/1.jpg"),
-    Seen("val", "cat", "bb", 'photos/cat/a,"b"\n[red] \udcff.jpg'),
+    Seen("val", "cat", "bb", 'photos/cat/a,"b"\n[red]\r \udcff.jpg'),
     Seen("test", "Hund", "cc", "photos/Hund/3.jpg"),
 )
 
@@ -81,6 +81,19 @@ def test_held_names_the_process_that_has_the_run(tmp_path: Path) -> None:
         pass
 
 
+def test_held_clears_what_killed_processes_left_half_written_and_nothing_else(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    make(run)
+    ours = [".history.csv.85b6353d.tmp", ".model.keras.0badcafe.tmp", ".probe.01234567.tmp"]
+    left = [tmp_path / name for name in ours] + [run.state / ".checkpoint-000002.npz.0badcafe.tmp"]
+    others = [tmp_path / ".notes.tmp", tmp_path / "history.csv.85b6353d.tmp", run.state / "checkpoint-000001.npz"]
+    for path in (*left, *others):
+        path.touch()
+    with run.held():
+        assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+
+
 def test_record_is_read_back_and_anything_else_is_refused_by_name(tmp_path: Path) -> None:
     run = Run(tmp_path)
     with pytest.raises(TrainingError, match=r"no run is here \(run.json is missing\)"):
@@ -113,6 +126,12 @@ def test_changes_name_what_is_gone_and_what_is_new() -> None:
     ]  # fmt: skip
     many = [Seen("train", "cat", str(n), f"{n}.jpg") for n in range(7)]
     assert changes((), many) == ["new or changed: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 2 more"]
+
+
+def test_changes_see_how_often_an_image_is_there() -> None:
+    again = Seen("train", "cat", "aa", "photos/cat/copy.jpg")
+    assert changes((*SEEN, again), SEEN) == ["missing or changed: photos/cat/copy.jpg"]
+    assert changes(SEEN, (*SEEN, again)) == ["new or changed: photos/cat/copy.jpg"]
 
 
 def test_changes_see_an_image_that_moved_to_another_class_or_split() -> None:
@@ -148,6 +167,20 @@ def test_run_that_fails_before_its_first_checkpoint_leaves_nothing_but_an_earlie
         assert not run.folder.exists() or [path.name for path in run.folder.iterdir()] == ["model.keras"]
         run.folder.mkdir(exist_ok=True)
         run.model.write_text("an earlier one")
+
+
+def test_run_that_was_to_be_replaced_stays_whole_until_the_new_one_has_a_record(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    run.write_record({"of": "the earlier"})
+    run.write_data(SEEN)
+    with pytest.raises(ValueError, match="no"), run.begun(force=True):
+        raise ValueError("no")
+    assert run.read_record()["of"] == "the earlier" and run.read_data() == SEEN
+    with pytest.raises(ValueError, match="no"), run.begun(force=True):
+        run.write_record({"of": "the new one"})
+        raise ValueError("no")
+    assert not run.folder.exists()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, TerminatedError])

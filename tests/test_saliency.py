@@ -12,6 +12,7 @@ from models_for_tests import CHANNELS, COLOUR_CELLS, colour_detector, compiled_c
 from PIL import Image
 
 from cnncli.errors import ModelError
+from cnncli.explained import faithful_words
 from cnncli.inference.faithfulness import Faithfulness, faithfulness
 from cnncli.inference.occlusion import GRID, occlusion_maps
 from cnncli.inference.request import ModelRequest
@@ -291,6 +292,19 @@ def test_deletion_and_insertion_of_a_perfect_map_are_known() -> None:
     assert bad.deletion == pytest.approx(0.95) and bad.insertion == pytest.approx(0.05, abs=0.1)
     assert good.random_deletion == bad.random_deletion == pytest.approx(0.5, abs=0.15)
     assert min(good.gains) > 0.3 > -0.3 > max(bad.gains)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (Faithfulness(0.1, 0.7, 0.3, 0.4), "The map is better than chance at both."),
+        (Faithfulness(0.1, 0.404, 0.3, 0.4), "The map is better than chance at one of two."),
+        (Faithfulness(0.3275, 0.3192, 0.3295, 0.3191), "The map is no better than chance."),
+        (Faithfulness(0.4, 0.3, 0.3, 0.4), "The map is worse than chance at both."),
+    ],
+)
+def test_verdict_of_a_map_heeds_no_difference_that_chance_makes(found: Faithfulness, verdict: str) -> None:
+    assert faithful_words(found)[-1] == verdict
 
 
 def test_gains_are_positive_where_the_map_is_better_than_chance() -> None:

@@ -117,6 +117,12 @@ def test_verdicts_end_with_what_follows(expected: str, last: str) -> None:
     assert text("x7", CROSS, Setting(), expected).endswith(last)
 
 
+def test_verdict_on_a_claim_of_another_shape_says_what_separates_rows_and_nothing_false() -> None:
+    shown = text("x7", CROSS, Setting(), "3 3 2 3 4 2 1 3 3 4 1 0 1 2 3 2 1 1 1 3 3 2 2 3 9")
+    assert "expected: 1x25 is claimed, 5x5 is right" in shown and "rows are separated by ';'" in shown
+    assert "those of the top left" not in shown
+
+
 def test_fractions_are_shown_on_demand_and_their_absence_is_said() -> None:
     ninth = Kernel("box", (matrix("1/9 1/9 1/9;" * 3),))
     assert "7/9" in text("digit-b", ninth, Setting(), exact=True) or "/9" in text("x7", ninth, Setting(), exact=True)

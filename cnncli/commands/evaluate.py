@@ -6,10 +6,10 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from cnncli.datasets.dataset import Dataset
     from cnncli.datasets.pixels import Failure
     from cnncli.evaluation.comparison import Comparison
-    from cnncli.evaluation.evaluation import Answer, Evaluation
+    from cnncli.evaluation.evaluation import Evaluation
     from cnncli.evaluation.gates import Gate
     from cnncli.evaluation.mistake_maps import MistakeMaps
+    from cnncli.evaluation.rows import Rows
     from cnncli.evaluation.run import Question, Task
-    from cnncli.inference.models import ReadyModel
     from cnncli.inference.saliency import Explainer
     from cnncli.runs import Run
 
@@ -122,6 +122,7 @@ def evaluate(
     """
     from cnncli.evaluation.comparison import compare
     from cnncli.evaluation.gates import Gate
+    from cnncli.evaluation.rows import saving_rows
     from cnncli.evaluation.run import Question
 
     *models, data = models_and_data
@@ -137,7 +138,7 @@ def evaluate(
     asked = [_opened(replace(request, model=model), dataset, question, gates) for model in models]
     explainers = [_explainer(replace(request, model=model)) for model in models] if explain else []
     named: set[str] = set()  # the images that were said to be unreadable
-    with _answers(predictions, top) as write:
+    with saving_rows(predictions, top) as write:
         evaluations = [_evaluate(task, run, write, named) for task, run in asked]
     comparisons = [compare(evaluations[0], other) for other in evaluations[1:]]
     if any(found.images for found in evaluations) or form == "json":
@@ -154,9 +155,8 @@ def evaluate(
 def _check(models: Sequence[str], data: str, request: ModelRequest, outputs: dict[str, Path | None]) -> None:
     """Refuses, before anything slow begins, what cannot be meant."""
     if not models:
-        raise click.UsageError(
-            f"expected MODEL and DATA, got {data!r} alone: cnncli evaluate MODEL {shlex.quote(data)}"
-        )
+        line = f"{shlex.quote(data)} DATA" if _is_model(data) else f"MODEL {shlex.quote(data)}"
+        raise click.UsageError(f"expected MODEL and DATA, got {data!r} alone: cnncli evaluate {line}")
     if len(models) > 1 and request.weights is not None:
         raise click.UsageError("--weights goes with one MODEL")
     if len(models) > 1 and outputs["--confusion"] is not None:
@@ -247,7 +247,7 @@ def _run_of(model: str) -> Run | None:
     return Run(location.parent) if isinstance(location, Path) and location.name == "model.keras" else None
 
 
-def _evaluate(task: Task, run: Run | None, write: _Write, named: set[str]) -> Evaluation:
+def _evaluate(task: Task, run: Run | None, write: Rows, named: set[str]) -> Evaluation:
     """Asks one model; each image that cannot be read is said once."""
     from cnncli.evaluation.run import Tellers, evaluate
 
@@ -277,45 +277,6 @@ def _held_out(run: Run) -> str:
         return ""
     paths = (shlex.quote(str(path)) for path in (run.folder, run.data))
     return f".\n  Those that it was not trained on: cnncli evaluate {' '.join(paths)}"
-
-
-class _Write:
-    """Writes the rows of `--predictions` as they come; without a file, nowhere."""
-
-    def __init__(self, file: BinaryIO | None, *, as_csv: bool = False, top: int = 0) -> None:
-        from cnncli.evaluation import rows
-        from cnncli.formats import csv_lines
-
-        self._file, self._as_csv, self._top, self._rows = file, as_csv, top, rows
-        if as_csv:
-            self._put(csv_lines([rows.COLUMNS]))
-
-    def answer(self, answer: Answer, model: ReadyModel) -> None:
-        if self._file is not None:
-            form = self._rows.answer_csv if self._as_csv else self._rows.answer_json
-            kept = replace(answer, predictions=answer.predictions[: self._top])
-            self._put(form(kept, model.name, model.card.classes))
-
-    def failure(self, failure: Failure, model: str) -> None:
-        if self._file is not None:
-            form = self._rows.failure_csv if self._as_csv else self._rows.failure_json
-            self._put(form(failure, model))
-
-    def _put(self, text: str) -> None:
-        if self._file is not None:
-            self._file.write(text.encode("utf-8", "surrogateescape"))
-
-
-@contextlib.contextmanager
-def _answers(path: Path | None, top: int) -> Iterator[_Write]:
-    """Yields what writes the rows of `--predictions`, a file that is there when all are in it."""
-    if path is None:
-        yield _Write(None)
-        return
-    from cnncli.outputs import saving
-
-    with saving(path) as file:
-        yield _Write(file, as_csv=path.suffix.lower() == ".csv", top=top)
 
 
 def _print(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison], form: str) -> None:

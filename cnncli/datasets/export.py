@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import secrets
@@ -18,6 +16,7 @@ from cnncli.datasets.inspection import Inspected, readable
 from cnncli.datasets.splitting import split_by_content
 from cnncli.errors import DataError, OutputError
 from cnncli.files import replacing
+from cnncli.text import csv_lines
 
 Parts = Mapping[Split, Sequence[Example]]
 How = Literal["copy", "link"]
@@ -110,12 +109,16 @@ def check_apart(output: Path, dataset: Dataset) -> None:
 
 
 def write_manifest(path: Path, parts: Parts, classes: Sequence[ImageClass]) -> None:
-    """Writes path (relative to the manifest), label and split of every image as CSV or JSON Lines, atomically."""
+    """Writes path (relative to the manifest), label and split of every image as CSV or JSON Lines, atomically.
+
+    Raises DataError for a class whose name begins or ends in a blank, which no manifest keeps.
+    """
+    if odd := [one.id for one in classes if one.id != one.id.strip()]:
+        raise DataError(f"class {odd[0]!r}: a manifest does not keep blanks at the ends of a name; rename the class")
     rows = list(_rows(path, parts, classes))
     if path.suffix.lower() == ".csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-        content = os.fsencode(text.getvalue()) if os.sep == "/" else text.getvalue().encode()
+        text = csv_lines([COLUMNS, *rows])
+        content = os.fsencode(text) if os.sep == "/" else text.encode()
     else:
         content = "".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows).encode()
     path.parent.mkdir(parents=True, exist_ok=True)

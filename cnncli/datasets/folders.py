@@ -11,7 +11,8 @@ from pathlib import Path
 from cnncli.datasets.dataset import SPLIT_NAMES, Dataset, Split, wanted_splits
 from cnncli.datasets.layout import Found, arranged, class_folders, listed, refused, split_folders
 from cnncli.errors import DataError
-from cnncli.sources import Source, counts, is_image, kind, unreadable, visible_names, walk
+from cnncli.listing import visible_names
+from cnncli.sources import Source, counts, is_image, kind, unreadable, walk
 
 Progress = Callable[[int, int | None], None]  # files so far, files in all if they are known
 

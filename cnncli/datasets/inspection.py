@@ -14,6 +14,7 @@ from cnncli import images
 from cnncli.datasets.cores import Progress, on_cores
 from cnncli.datasets.dataset import Dataset, Example, Split
 from cnncli.errors import ImageError
+from cnncli.imagekinds import sniff
 from cnncli.sources import Source
 
 _DECODED_PX = 32  # shorter side at which a JPEG is decoded at least: its whole file is read at any scale
@@ -95,5 +96,5 @@ def _inspected(split: Split, example: Example, *, decode: bool) -> Inspected:
         reason = str(problem) if isinstance(problem, ImageError) else (problem.strerror or str(problem)).lower()
         return Inspected(example, split, sha256(content).digest(), fault=reason)
     return Inspected(
-        example, split, sha256(content).digest(), header.height, header.width, header.gray, images.sniff(content[:64])
+        example, split, sha256(content).digest(), header.height, header.width, header.gray, sniff(content[:64])
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from cnncli.backbones import ImageClass, imagenet_classes
 from cnncli.datasets.dataset import SPLITS, Dataset, Example, Split
 from cnncli.errors import DataError
-from cnncli.sources import natural_order
+from cnncli.listing import natural_order
 from cnncli.text import printable
 
 Found = dict[Split, dict[str, list[Path]]]  # images by split and class

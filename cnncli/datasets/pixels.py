@@ -18,6 +18,7 @@ from cnncli.datasets.cores import Progress, on_cores
 from cnncli.datasets.dataset import Dataset, Example
 from cnncli.datasets.memory import bytes_array
 from cnncli.errors import ImageError
+from cnncli.imagekinds import sniff
 from cnncli.sources import Source
 
 DEFAULT_PX = 128  # side of the input where neither network nor images say one
@@ -152,7 +153,7 @@ def picture_of(example: Example, spec: InputSpec) -> tuple[images.Picture, bytes
     with Source(example.name, path=example.path).open() as file:
         try:
             content = file.read(1024)
-            if images.sniff(content):  # what is no image may be of any size
+            if sniff(content):  # what is no image may be of any size
                 content += file.read()
         except OSError as problem:
             raise ImageError(problem.strerror.lower() if problem.strerror else str(problem)) from problem

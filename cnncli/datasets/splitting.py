@@ -24,9 +24,9 @@ def split_by_content(
     """The indices of the images in each part, in order. `fractions` are the parts' shares; one of 0 stays empty.
 
     The sha256 of an image and of `purpose` is a number from 0 to 1, and that number decides: adding images moves no
-    others, and exact duplicates stay together. So each part has about its share of each class; splits for another
-    purpose are independent of this one. Only where a class would have no image in a part, those of its images whose
-    numbers are nearest to the boundary move there, until it has one. Raises DataError for a class with fewer
+    others, and exact duplicates in one class stay together. So each part has about its share of each class; splits for
+    another purpose are independent of this one. Only where a class would have no image in a part, those of its images
+    whose numbers are nearest to the boundary move there, until it has one. Raises DataError for a class with fewer
     distinct images than there are parts.
     """
     rows_by_class: dict[int, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))

@@ -12,7 +12,8 @@ from cnncli.evaluation.evaluation import Evaluation, Pair
 from cnncli.evaluation.matching import Match
 from cnncli.evaluation.metrics import Averages, Interval
 from cnncli.evaluation.rows import answer_object
-from cnncli.formats import SCHEMA, SCORE_DIGITS, csv_lines, score, tab_lines
+from cnncli.formats import SCHEMA, SCORE_DIGITS, score, tab_lines
+from cnncli.text import csv_lines
 
 CSV_HEADER = ("model", "metric", "class_id", "label", "value", "low", "high")
 _CONFUSED = 20  # pairs in JSON, which has the whole matrix too

@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cnncli import outputs
 from cnncli.evaluation.evaluation import Evaluation
 from cnncli.fonts import MIN_TEXT_PX, font_of, typeface
-from cnncli.formats import csv_lines
-from cnncli.text import printable
+from cnncli.text import csv_lines, printable
 
 _MAP = "viridis_r"  # perceptually uniform, and the same order for the colour-blind; dark is much
 _LEAST = 0.1  # where on it the smallest share begins: its palest colours cannot be told from paper

@@ -31,6 +31,8 @@ def locate(name: str) -> Backbone | Path:
     row = backbones.find(name)
     if row is None and (path.suffix in (".keras", ".tflite") or os.sep in name):
         raise ModelError(f"{name}: no such file")
+    if row is None and name in NAMED_NETS:
+        raise ModelError(f"{name}: this network comes without weights; 'cnncli train DATA --net {name}' gives it some")
     if row is None:
         raise ModelError(f"{name}: neither a pretrained network nor a model file or run folder.\n{_networks(name)}")
     return row
