@@ -166,6 +166,21 @@ def test_predict_lists_the_networks_for_an_unknown_model(cnncli, folder) -> None
     assert "Did you mean mobilenet?" in run.err
 
 
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_predict_fetches_no_network_where_no_image_is_there(cnncli, folder, monkeypatch, form: str) -> None:
+    monkeypatch.setattr("cnncli.inference.models.open_model", lambda *args, **options: pytest.fail("was opened"))
+    Path("empty").mkdir()
+    run = cnncli("predict", "nosuch.jpg", "none*.jpg", "empty", "--format", form)
+    assert run.code == 1 and "nosuch.jpg: no such file or folder" in run.err and "none*.jpg: no file matches" in run.err
+    if form == "json":
+        assert [(row["model"], row["predictions"]) for row in json.loads(run.out)] == [("resnet50", [])] * 3
+
+
+def test_predict_says_that_a_named_net_has_no_weights(cnncli, folder) -> None:
+    run = cnncli("predict", "red.png", "--model", "lenet")
+    assert run.code == 1 and "lenet: this network comes without weights; 'cnncli train DATA --net lenet'" in run.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

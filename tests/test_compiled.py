@@ -114,11 +114,21 @@ def test_changed_source_is_compiled_again_and_its_older_compilation_removed(sour
     other = tmp_path / "other.keras"
     other.write_bytes(b"another model")
     kept, old = obtain(other), obtain(source)
+    os.utime(old.path.with_suffix(".json"), (0, 0))  # nobody asked for it in the last minutes
     source.write_bytes(b"content 2")
     new = obtain(source)
     assert compiler.runs == 3 and not old.path.exists()
     assert {entry.path for entry in compiled.entries()} == {kept.path, new.path}
     assert len(list(compiled.folder().iterdir())) == 4
+
+
+def test_older_compilation_that_may_still_be_opened_stays(source, compiler) -> None:
+    old = obtain(source)
+    os.utime(old.path.with_suffix(".json"), (0, 0))
+    assert obtain(source).path == old.path  # and so it is in use
+    source.write_bytes(b"content 2")
+    obtain(source)
+    assert old.path.exists()
 
 
 def _flip(entry: compiled.Compiled) -> None:
@@ -285,13 +295,15 @@ def test_compiler_beats_while_it_works(source, compiler, monkeypatch) -> None:
     assert len(beats) > 3 and all(beats)
 
 
-def test_workspace_of_a_killed_run_is_removed_by_the_next(source, compiler) -> None:
+def test_what_a_killed_run_left_is_removed_by_the_next(source, compiler) -> None:
     key = Job("keras", "", source).key()
     (compiled.folder() / f"{key}.abandoned").mkdir(parents=True)
     (compiled.folder() / f"{key}.abandoned" / ".network.tflite.0badcafe.tmp").write_bytes(b"half")
     (compiled.folder() / "another-key.abandoned").mkdir()
+    (compiled.folder() / f".{key}.json.0badcafe.tmp").write_bytes(b"half")
     obtain(source)
-    assert sorted(path.name for path in compiled.folder().iterdir() if path.is_dir()) == ["another-key.abandoned"]
+    kept = sorted(path.name for path in compiled.folder().iterdir())
+    assert kept == sorted(["another-key.abandoned", f"{key}.json", f"{key}.tflite"])
 
 
 def test_compiler_imports_nothing_from_the_current_folder(monkeypatch) -> None:

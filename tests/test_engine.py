@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models_for_tests import CHANNELS
+from PIL import Image
 
 from cnncli.backbones import ImageClass, InputSpec
 from cnncli.errors import ModelError
@@ -269,6 +270,8 @@ def test_a_network_whose_bytes_are_not_those_of_its_card_never_reaches_litert(
     card = flat_tflite.read_bytes()[len(flatbuffer) :]
     path.write_bytes(flatbuffer[:16] + bytes([0]) + flatbuffer[17:] + card)
     monkeypatch.setattr(engine, "open_interpreter", None)  # calling it would end in another error
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9)).save("photo.jpg")
     run = cnncli("predict", "photo.jpg", "--model", path)
     assert run.code == 1
     assert f"error: {path}: the model is damaged: its sha256 is" in run.err

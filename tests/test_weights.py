@@ -21,6 +21,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from weights_server import (
     WeightsServer,
     answers,
@@ -380,7 +381,7 @@ def test_proxy_that_is_down_is_said(server, row, monkeypatch) -> None:
 @pytest.mark.parametrize("mirror", ["weights.example", "http://", "http://[::1", "http://.", "nonsense://x"])
 def test_mirror_that_is_no_address_is_said(server, row, monkeypatch, mirror) -> None:
     monkeypatch.setenv("CNNCLI_WEIGHTS_MIRROR", mirror)
-    failure(row)
+    assert "and could not be fetched: " in failure(row)
 
 
 def test_missing_certificates_are_said(server, row, monkeypatch) -> None:
@@ -596,12 +597,13 @@ def test_process_that_is_suspended_while_it_downloads_is_not_waited_for(server, 
 def test_failed_download_is_one_plain_error_on_stderr(cnncli, server, row, tmp_path, monkeypatch) -> None:
     server.behaviours = [answers(200, HTML)]
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9)).save("photo.jpg")
     run = cnncli("predict", "photo.jpg", "--model", "resnet50")
     assert (run.code, run.out) == (1, "")
     assert run.err.count("error: ") == 1 and "Traceback" not in run.err
     assert "error: the weights of resnet50 are not on this machine and could not be fetched: the server sent" in run.err
     assert server.address in run.err and str(row.weights_path) in run.err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 def test_pull_goes_on_with_the_next_network_after_a_failure(cnncli, server, row, unhashed) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from cnncli import console
 from cnncli.commands.options import PROBABILITY, common_options, images_argument, model_options
 from cnncli.errors import CnncliError, ExitCode, outcome
 from cnncli.inference.request import ModelRequest
-from cnncli.text import printable
+from cnncli.text import csv_lines, printable
 
 if TYPE_CHECKING:
+    from cnncli.inference.models import ReadyModel
     from cnncli.inference.pipeline import Result
     from cnncli.outputs import Names
+    from cnncli.sources import Source
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _MOST_EXPLAINED = 5  # classes of a photo: each takes work and a panel of its picture
@@ -75,39 +78,72 @@ def predict(
     """
     from cnncli import sources
     from cnncli.images import MAX_PIXELS
-    from cnncli.inference import models, pipeline
+    from cnncli.inference import pipeline
     from cnncli.inference.request import usable_cores
 
     outputs = _outputs(annotate, explain, images, recursive)
-    with console.progress("weights", unit="bytes") as downloaded:
-        model = models.open_model(request, notify=console.note, progress=downloaded)
-    if model.fallback_from is not None:
-        request = replace(request, model=model.name)  # heat maps are of the network that answers
-        if console.settings.quiet:  # what was said of it was a note
-            console.warning(f"{model.fallback_from} is not here; {model.name} answers instead")
     limit = max_pixels or MAX_PIXELS
     written = annotate or explain
-    results = pipeline.predict(
-        model,
-        sources.find(images, recursive=recursive, offline=request.offline, notify=console.note, results=written),
-        top=top,
-        min_confidence=min_confidence,
-        max_pixels=limit,
-        workers=request.workers or usable_cores(),
-        single=sources.is_one(images),
-    )
-    good = bad = 0
+    found = sources.find(images, recursive=recursive, offline=request.offline, notify=console.note, results=written)
+    begin = sources.up_to_one_there(found)
+    if all(source.fault is not None for source in begin):  # no network need be fetched to say so
+        results = _faults(begin, request)
+    else:
+        model = _opened(request)
+        if model.fallback_from is not None:
+            request = replace(request, model=model.name)  # heat maps are of the network that answers
+        results = pipeline.predict(
+            model,
+            itertools.chain(begin, found),
+            top=top,
+            min_confidence=min_confidence,
+            max_pixels=limit,
+            workers=request.workers or usable_cores(),
+            single=sources.is_one(images),
+        )
     after = _afterwards(outputs, request, limit)
     count = functools.partial(sources.count, images, recursive=recursive, results=written)
     with console.progress("images", unit="images", count=count) as seen, _writer(form) as write:
-        for result in results:
-            write(result)
-            failed = not _report(result) or bool([step for step in after if not step(result)])
-            good, bad = good + (not failed), bad + failed
-            seen(good + bad)
+        good, bad = _shown(results, write, after, seen)
     if good and bad:
         console.note(f"{bad} of {good + bad} images failed")
     return outcome(good, bad)
+
+
+def _opened(request: ModelRequest) -> ReadyModel:
+    """The model that answers; where it is not the one that was asked for, that is said whatever else is not."""
+    from cnncli.inference import models
+
+    with console.progress("weights", unit="bytes") as downloaded:
+        model = models.open_model(request, notify=console.note, progress=downloaded)
+    if model.fallback_from is not None and console.settings.quiet:  # what was said of it was a note
+        console.warning(f"{model.fallback_from} is not here; {model.name} answers instead")
+    return model
+
+
+def _faults(found: Iterable[Source], request: ModelRequest) -> Iterator[Result]:
+    """A result for each source, none of which is there."""
+    from cnncli.backbones import DEFAULT
+    from cnncli.inference.pipeline import Result
+
+    for source in found:
+        yield Result(source, request.model or DEFAULT, error=source.fault)
+
+
+def _shown(
+    results: Iterable[Result],
+    write: Callable[[Result], None],
+    after: Sequence[Callable[[Result], bool]],
+    seen: console.Update,
+) -> tuple[int, int]:
+    """Writes results as they come, and does what is to be done after each; how many went well, and how many not."""
+    good = bad = 0
+    for result in results:
+        write(result)
+        failed = not _report(result) or bool([step for step in after if not step(result)])
+        good, bad = good + (not failed), bad + failed
+        seen(good + bad)
+    return good, bad
 
 
 def _report(result: Result) -> bool:
@@ -207,7 +243,7 @@ def _writer(form: str) -> Iterator[Callable[[Result], None]]:
     elif form == "jsonl":
         yield lambda result: console.write(formats.as_json(result) + "\n")
     elif form == "csv":
-        console.write(formats.csv_lines([formats.CSV_HEADER]))
+        console.write(csv_lines([formats.CSV_HEADER]))
         yield lambda result: console.write(formats.as_csv(result))
     elif console.stdout_is_terminal():
         yield _print_block

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +17,7 @@ from typing import Literal
 
 from cnncli.backbones import BACKBONES
 from cnncli.errors import CacheError, ModelError
-from cnncli.files import digests, replacing
+from cnncli.files import digests, remove_leftovers, replacing
 from cnncli.inference import cache, child
 from cnncli.modelfile import read_card
 
@@ -28,6 +29,7 @@ RECIPE = 1
 
 ATTEMPTS = 5  # at a source that is replaced while it is compiled
 _BEAT_S = 1.0
+_IN_USE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ def obtain(job: Job, notify: Notify) -> Compiled:
         if entry is None:
             entry = _compile_once(job, key, notify)
         if entry is not None:
+            with contextlib.suppress(OSError):  # a cache that cannot be written serves as well
+                os.utime(entry.path.with_suffix(".json"))  # in use
             return entry
     raise ModelError(f"{job.path}: it is replaced again and again; try again when its writer has ended")
 
@@ -156,9 +160,10 @@ def _writing() -> Iterator[None]:
 
 
 def _remove_leftovers(key: str) -> None:
-    """Removes the workspaces of compilations that were killed."""
+    """Removes what compilations that were killed left half written."""
     for workspace in folder().glob(f"{key}.*/"):
         shutil.rmtree(workspace, ignore_errors=True)
+    remove_leftovers(folder() / f"{key}.json")
 
 
 def _compile(job: Job, key: str, made: Path, work: cache.Work) -> Compiled | None:
@@ -180,10 +185,17 @@ def _sha256(path: Path) -> str:
     return digests(path, "sha256")["sha256"]
 
 
+def _is_in_use(entry: Compiled) -> bool:
+    """Whether somebody asked for it a short while ago: its engines are opened as they are needed, not all at once."""
+    with contextlib.suppress(OSError):
+        return time.time() - entry.path.with_suffix(".json").stat().st_mtime < _IN_USE_S
+    return False
+
+
 def _forget_older(entry: Compiled) -> None:
-    """A model file that was written anew needs its earlier compilations no more."""
+    """A model file that was written anew needs its earlier compilations no more, when nobody is opening them."""
     for other in entries():
-        if other.source == entry.source and other.path != entry.path:
+        if other.source == entry.source and other.path != entry.path and not _is_in_use(other):
             with contextlib.suppress(OSError):  # Windows does not delete what another run has mapped
                 remove(other)
 
