@@ -415,6 +415,13 @@ def test_plan_prints_figures_and_writes_nothing(cnncli, photos) -> None:
     assert digests(Path()) == before and not Path("runs").exists()
 
 
+def test_plan_takes_what_a_run_takes(cnncli, photos) -> None:
+    for options in (["--patience", "3"], ["--schedule", "plateau"], ["--class-weights", "auto", "--batch-size", "1"]):
+        assert cnncli("train", photos, "--plan", *TINY, *options).code == 0
+    done = cnncli("train", photos, "--plan", "--patience", "3", "--val-split", "0", *TINY)
+    assert done.code == 1 and "--patience needs validation" in done.err
+
+
 def test_plan_counts_epochs_of_smaller_images_as_such(cnncli, photos, monkeypatch) -> None:
     from cnncli.learning import plan
 
@@ -792,6 +799,81 @@ def test_files_that_go_while_training_do_not_matter_and_are_named_on_resume(trai
     assert Path("run/model.keras").exists()
 
 
+@pytest.mark.parametrize(
+    ("split", "broken", "message"),
+    [
+        ("train", ["train/red"], "not one training image of class red can be read (photos/train/red/0.png: "),
+        ("val", ["val/red", "val/green", "val/blue"], "not one validation image can be read ("),
+        ("test", ["test/red", "test/green", "test/blue"], "not one test image can be read ("),
+    ],
+)
+def test_splits_and_classes_without_a_readable_image_are_named_before_training(
+    cnncli, tmp_path, monkeypatch, split: str, broken: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("train", "val", "test")):
+        write_photos(Path("photos", name), each=3, first=10 * number)
+    for folder in broken:
+        for path in Path("photos", folder).iterdir():
+            path.write_bytes(path.read_bytes()[:40])
+    done = cnncli("train", "photos", "-o", "run", *TINY)
+    assert done.code == 1 and message.replace("/0.png: ", "/") in done.err and not Path("run").exists()
+
+
+def test_mistake_with_force_leaves_the_earlier_run_as_it_is(train, cnncli, photos) -> None:
+    train()
+    shutil.rmtree("run/state")
+    Path("run/state").mkdir()
+    Path("run/state/lock").touch()
+    before = digests(Path("run"))
+    assert cnncli("train", "fotos", "-o", "run", "--force").code == 1
+    assert cnncli("train", photos, "-o", "run", "--force", "--net", "conv:4:50").code == 1
+    assert digests(Path("run")) == before
+
+
+def test_model_that_an_earlier_run_left_is_not_taken_for_the_new_ones(train, cnncli, photos, monkeypatch) -> None:
+    from cnncli.runs import Run
+
+    train()
+    assert Run(Path("run")).trained_on()
+    photo(0, 900).save(photos / "red" / "more.png")
+
+    def stopped(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cnncli.learning.train._Session._train", stopped)
+    assert cnncli("train", photos, "-o", "run", "--force", *TINY).code == 130
+    assert Run(Path("run")).model.exists() and Run(Path("run")).trained_on() is None
+
+
+def test_start_from_the_run_that_is_to_be_replaced_is_refused(train, cnncli, photos) -> None:
+    train()
+    before = digests(Path("run"))
+    done = cnncli("train", photos, "-o", "run", "--force", "--start-from", "run", *TINY)
+    assert done.code == 1 and "give another --output" in done.err and digests(Path("run")) == before
+
+
+def test_disk_that_cannot_hold_the_run_is_said_before_training(cnncli, photos, monkeypatch) -> None:
+    usage = SimpleNamespace(total=10**9, used=10**9 - 1000, free=1000)
+    monkeypatch.setattr("cnncli.learning.train.shutil.disk_usage", lambda path: usage)
+    done = cnncli("train", photos, "-o", "run", *TINY)
+    assert done.code == 1 and "run: the disk has 0.0 MB free, and this run needs 0.0 MB" in done.err
+    assert not Path("run").exists()
+
+
+def test_tensorboard_that_cannot_be_written_stops_no_training(train, monkeypatch) -> None:
+    from cnncli.errors import TrainingError
+    from cnncli.learning.tensorboard import Board
+
+    def full(*args: object) -> None:
+        raise TrainingError("run/tensorboard/train: what TensorBoard shows cannot be written there (No space left)")
+
+    monkeypatch.setattr(Board, "epoch", full)
+    done = train("--epochs", "3")
+    assert done.err.count("(No space left); training goes on without it") == 1
+    assert len(history(Path("run"))) == 3
+
+
 # Resuming
 
 
@@ -819,6 +901,52 @@ def test_resume_with_other_data_says_what_differs(train, cnncli, photos) -> None
     assert done.code == 1
     new = "new or changed: {0}/green/5.png, {0}/red/new.png".format(photos.absolute())
     assert new in done.err and f"missing or changed: {photos.absolute()}/green/5.png" in done.err
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    """Lets the next run be stopped by Ctrl-C after some epochs."""
+    from cnncli.learning.training import Training
+
+    before = Training._epoch
+
+    def epoch(self):
+        before(self)
+        if self.progress.epoch == epochs:
+            self._save()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "_epoch", epoch)
+
+
+def test_images_that_were_renamed_and_moved_meanwhile_end_in_the_same_bits(train, cnncli, photos) -> None:
+    shutil.copy(photos / "red" / "0.png", photos / "red" / "copy.png")
+    train("--epochs", "5", out="whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        assert cnncli("train", photos, "-o", "run", *TINY, "--epochs", "5").code == 130
+    shutil.move(photos, "elsewhere")
+    for number, path in enumerate(sorted(Path("elsewhere", "red").iterdir(), reverse=True)):
+        path.rename(path.with_name(f"new-{number}.png"))
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 4)
+        assert cnncli("train", "elsewhere", "--resume", "-o", "run").code == 130
+    assert cnncli("train", "--resume", "-o", "run").code == 0  # it knows where they are now
+    assert weights(Path("run")) == weights(Path("whole")) and history(Path("run")) == history(Path("whole"))
+
+
+def test_duplicates_that_went_meanwhile_are_missed(train, cnncli, photos) -> None:
+    shutil.copy(photos / "red" / "0.png", photos / "red" / "copy.png")
+    train()
+    (photos / "red" / "copy.png").unlink()
+    done = cnncli("train", "--resume", "-o", "run")
+    assert done.code == 1 and "missing or changed: " in done.err
+
+
+def test_odd_names_do_not_keep_a_run_from_going_on(train, cnncli, photos) -> None:
+    (photos / "red" / "0.png").rename(photos / "red" / 'a\rb "c",\n.png')
+    train()
+    assert cnncli("train", "--resume", "-o", "run").code == 0
+    assert cnncli("data", "check", "run/data.csv").code == 0
 
 
 def test_resume_of_nothing_says_so(cnncli, tmp_path) -> None:

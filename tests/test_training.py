@@ -15,9 +15,9 @@ from cnncli.interruption import Stop
 from cnncli.learning import augment, keras
 from cnncli.learning.checkpoints import Checkpoints, assign, values_of
 from cnncli.learning.networks import build, float32_twin, with_probabilities
-from cnncli.learning.steps import Objective
+from cnncli.learning.steps import Objective, Steps
 from cnncli.learning.training import Batches, Phase, Places, Training
-from cnncli.schedules import Schedule
+from cnncli.schedules import Plateau, Schedule
 
 SPEC = InputSpec(12, 12, "rgb")
 PLAIN = "conv:4:3:relu pool:2 flatten dense:8:relu dropout:0.3 dense:3"
@@ -108,6 +108,33 @@ def run(
     except KeyboardInterrupt:
         assert stop_after is not None
     return Done(training, values_of(model.variables), values_of(optimizer.variables), training.best or [])
+
+
+def test_average_forgets_the_first_weights_within_some_steps(tmp_path: Path) -> None:
+    """And is what its formula says; with a decay of 0.999 alone, 97 % of it would be the random weights."""
+    keras.utils.set_random_seed(0)
+    model = build(parse(["conv:2:3 gap dense:3"]), SPEC)
+    steps = Steps(model, keras.optimizers.SGD(0.5), Objective(), parts=1, average=0.999)
+    expected, data = values_of(steps.averages), images(32)
+    first = expected[-2]
+    for step in range(30):
+        steps.train(data.inputs[None], data.labels[None], step, [0.5])
+        decay = min(0.999, (1 + step) / (10 + step))
+        now = values_of(model.trainable_variables)
+        expected = [decay * mean + (1 - decay) * weight for mean, weight in zip(expected, now, strict=True)]
+    for mean, wanted in zip(values_of(steps.averages), expected, strict=True):
+        np.testing.assert_allclose(mean, wanted, rtol=1e-4, atol=1e-6)
+    last = values_of(model.trainable_variables)[-2]
+    assert np.abs(expected[-2] - last).sum() < 0.5 * np.abs(first - last).sum()
+
+
+def test_phase_begins_with_its_own_rate_whatever_a_plateau_made_of_the_one_before(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", epochs=1)
+    training = done.training
+    training.progress.plateau = Plateau(factor=0.01)
+    training.progress.phase, training.progress.epoch = 1, 0
+    training._train(replace(training._phase, epochs=1), None)
+    assert training.progress.plateau.factor == 1
 
 
 AUGMENTED = Objective(

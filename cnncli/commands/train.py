@@ -265,7 +265,7 @@ def _resume(
         dataset = opened(data or trained, offline=job_options["offline"])
         from cnncli.learning import train as training
 
-        return _finish(training.resume, _job(run, data or trained, dataset, settings, job_options))
+        return _finish(training.resume, _job(run, _lasting(data) if data else trained, dataset, settings, job_options))
 
 
 def _check(settings: Settings) -> None:

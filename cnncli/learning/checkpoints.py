@@ -62,22 +62,16 @@ class Checkpoints:
         for number in reversed(numbers):
             try:
                 return _load(self._path(number))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as problem:
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError) as problem:
                 notify(f"{self._path(number)}: damaged ({problem}); going back to the one before")
         if numbers:
             raise TrainingError(f"{self._folder}: every checkpoint is damaged; start again without --resume")
         return None
 
     def clear(self) -> None:
-        """Removes every checkpoint, and what was left of some that were being written."""
+        """Removes every checkpoint."""
         for number in self._numbers():
             self._path(number).unlink(missing_ok=True)
-        self.remove_leftovers()
-
-    def remove_leftovers(self) -> None:
-        """Removes what killed processes left half written."""
-        for leftover in self._folder.glob(".checkpoint-*.tmp"):
-            leftover.unlink(missing_ok=True)
 
     def _numbers(self) -> list[int]:
         found = []

@@ -11,7 +11,7 @@ from cnncli.datasets.dataset import Dataset
 from cnncli.errors import WeightsUnavailableError
 from cnncli.history import Watcher
 from cnncli.inference import weights
-from cnncli.learning.phases import FromScratch, Recipe, Transfer, mixes_images, weights_of, with_net
+from cnncli.learning.phases import FromScratch, Recipe, Transfer, needs_whole_batches, weights_of, with_net
 from cnncli.learning.prepared import Meter, Prepared
 from cnncli.learning.steps import Threads, threads
 from cnncli.networks import NAMED_NETS
@@ -58,7 +58,7 @@ def with_network(settings: Settings, spec: InputSpec, classes: int, notify: Noti
 
 def threads_for(settings: Settings, classes: int, cores: int) -> Threads:
     """How the run's batches are spread over cores. Raises GrammarError for a net that cannot be read."""
-    return threads(cores, settings.batch_size, mixes_images=mixes_images(settings, classes))
+    return threads(cores, settings.batch_size, whole_batches=needs_whole_batches(settings, classes))
 
 
 def network_for(job: Job, prepared: Prepared, spread: Threads, tellers: Tellers) -> FromScratch | Transfer:

@@ -13,6 +13,7 @@ from cnncli.errors import ShapeError, TrainingError
 from cnncli.grammar import token
 from cnncli.layers import ACTIVATIONS, Layer, Shape, Sizes, measure
 from cnncli.learning import keras
+from cnncli.learning.normalization import FusedNormalization
 from cnncli.modelfile import MAX_ARRAY_ELEMENTS
 from cnncli.modelsafety import check_config
 from cnncli.networks import stack
@@ -210,16 +211,32 @@ def float32_twin(model: Any) -> Any:
     return twin
 
 
-def at_size(model: Any, size: tuple[int, int]) -> Any:
-    """The same network, weights shared, for images of another `(height, width)`. Raises TrainingError."""
-    pixels = keras.Input((*size, model.inputs[0].shape[-1]), name="pixels")
+def as_trained(model: Any, size: tuple[int, int] | None = None) -> Any:
+    """The same network, weights shared, as steps of training compute it, for images of its or another size.
+
+    `size` is `(height, width)`. Raises TrainingError.
+    """
+    own = model.inputs[0]
+    inputs = keras.Input(own.shape[1:] if size is None else (*size, own.shape[-1]), name=own.name)
     try:
-        return keras.models.clone_model(model, input_tensors=pixels, clone_function=lambda layer: layer)
+        return keras.models.clone_model(model, input_tensors=inputs, clone_function=_stand_in)
     except ValueError as problem:
         raise TrainingError(
-            f"this network cannot take images of {size[0]}x{size[1]} as well: --progressive needs one that ends in "
-            "gap or gmp, and images that are large enough for it"
+            f"this network cannot take images of {inputs.shape[1]}x{inputs.shape[2]} as well: "
+            "--progressive needs one that ends in gap or gmp, and images that are large enough for it"
         ) from problem
+
+
+def _stand_in(layer: Any) -> Any:
+    """The layer, or what stands for it in a step of training.
+
+    What is frozen computes as in use: it drops nothing (Keras's guide to transfer learning).
+    """
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return FusedNormalization(layer)
+    if not layer.trainable and (isinstance(layer, keras.layers.Dropout) or type(layer).__name__ == "StochasticDepth"):
+        return keras.layers.Identity(name=layer.name, dtype=layer.dtype_policy)
+    return layer
 
 
 def copy_weights(sources: Iterable[Any], targets: Iterable[Any]) -> None:

@@ -17,7 +17,7 @@ from cnncli.grammar import parse
 from cnncli.layers import Layer
 from cnncli.learning import augment, keras, trunks
 from cnncli.learning.checkpoints import Array, assign, values_of
-from cnncli.learning.networks import Precision, at_size, build, float32_twin
+from cnncli.learning.networks import Precision, as_trained, build, float32_twin
 from cnncli.learning.optimizers import OPTIMIZERS
 from cnncli.learning.prepared import Prepared
 from cnncli.learning.starting import start_from
@@ -170,7 +170,7 @@ class FromScratch:
         for side, until in _STAGES:
             height, width = (min(px, max(_SMALLEST_PX, round(side * px))) for px in (spec.height, spec.width))
             if (height, width) != (spec.height, spec.width):
-                at_size(self._model, (height, width))  # refuses networks that take one size only
+                as_trained(self._model, (height, width))  # refuses networks that take one size only
                 stages.append(((height, width), until))
         return stages
 
@@ -277,10 +277,14 @@ def with_net(settings: Settings, spec: InputSpec) -> Settings:
     return replace(settings, net="digits" if digits else "compact")
 
 
-def mixes_images(settings: Settings, classes: int) -> bool:
-    """Whether the network looks at all images of a batch at once while it is trained: by batch normalisation."""
+def needs_whole_batches(settings: Settings, classes: int) -> bool:
+    """Whether the parts of a batch must not be worked on side by side.
+
+    The statistics of batch normalisation would be those of a part. And what is fine-tuned of NASNet has gradients that
+    are sums of four terms, the first of which others use too: AddN's order would depend on what else is being computed.
+    """
     if settings.net is None:
-        return settings.from_scratch
+        return settings.from_scratch or (settings.backbone == "nasnetmobile" and bool(settings.fine_tune))
     return any(layer.kind in ("bn", "res") for layer in layers_of(settings.net, classes, 0))
 
 

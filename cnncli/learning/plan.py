@@ -22,6 +22,7 @@ from cnncli.learning.phases import FromScratch, Transfer
 from cnncli.learning.prepared import Prepared, all_of, input_spec
 from cnncli.learning.steps import Objective, Steps, Threads
 from cnncli.learning.training import Phase
+from cnncli.settings import Settings
 
 TIMED_STEPS = 4
 
@@ -47,7 +48,9 @@ def plan(job: Job, tellers: Tellers) -> Plan:
     dataset = job.dataset
     spec = input_spec(job.settings, dataset, workers=job.cores, notify=tellers.notify, meter=tellers.meter)
     settings = with_network(job.settings, spec, len(dataset.classes), tellers.notify)
-    few = _few(dataset, spec, (TIMED_STEPS + 1) * settings.batch_size, job.cores)
+    if settings.class_weights == "auto":  # a few images do not tell, and no step takes longer for them
+        settings = replace(settings, class_weights=None)
+    few = _few(settings, dataset, spec, (TIMED_STEPS + 1) * settings.batch_size, job.cores)
     spread = threads_for(settings, len(dataset.classes), job.cores)
     spread.apply()
     network = network_for(replace(job, settings=settings), few, spread, tellers)
@@ -75,14 +78,16 @@ def plan(job: Job, tellers: Tellers) -> Plan:
     )
 
 
-def _few(dataset: Dataset, spec: InputSpec, count: int, workers: int) -> Prepared:
-    """Some training images from all over the data set."""
+def _few(settings: Settings, dataset: Dataset, spec: InputSpec, count: int, workers: int) -> Prepared:
+    """Some training images from all over the data set, one of which stands for those to validate with, if there are."""
     examples = dataset.splits["train"]
     chosen = examples[:: max(1, len(examples) // count)][:count]
     pixels = load(chosen, spec, workers=workers, progress=lambda done, total: None)
     if not len(pixels.labels):
         raise DataError(f"{dataset.name}: not one of {len(chosen)} images can be read")
-    return Prepared(dataset.classes, spec, {"train": pixels}, all_of(pixels), None, None, (), pixels.failures)
+    train = all_of(pixels)
+    val = replace(train, rows=train.rows[:1]) if settings.val_split or "val" in dataset.splits else None
+    return Prepared(dataset.classes, spec, {"train": pixels}, train, val, None, (), pixels.failures)
 
 
 def _phases(network: FromScratch | Transfer) -> Iterator[Phase]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +21,9 @@ from cnncli.learning.training import Batches
 from cnncli.networks import NAMED_NETS
 from cnncli.runs import Seen
 from cnncli.settings import Settings
+from cnncli.text import printable
+
+_SPLIT_WORDS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 Notify = Callable[[str], None]
 Meter = Callable[[str], Any]  # a description -> a context manager that gives a progress callable
@@ -36,6 +41,31 @@ class Prepared:
     test: Batches | None
     seen: tuple[Seen, ...]
     failures: tuple[Failure, ...]
+
+    def ordered_as(self, before: Sequence[Seen]) -> Prepared:
+        """The same with the images in the order of `before`, in which a run began with them, whatever their names.
+
+        `before` names the same images as often.
+        """
+        places: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+        lengths = [len(part.labels) for part in self.pixels.values()]
+        begins = dict(zip(self.pixels, accumulate([0, *lengths[:-1]]), strict=True))
+        for place, row in enumerate(self.seen):
+            places[row.key].append(place)
+        order: dict[str, list[int]] = defaultdict(list)
+        for row in before:
+            order[row.split].append(places[row.key].pop(0))
+
+        def ordered(batches: Batches, split: Split) -> Batches:
+            held_in = split if split in begins else "train"
+            return replace(batches, rows=np.array(order[split], np.int64) - begins[held_in])
+
+        return replace(
+            self,
+            train=ordered(self.train, "train"),
+            val=None if self.val is None else ordered(self.val, "val"),
+            test=None if self.test is None else ordered(self.test, "test"),
+        )
 
     def sample(self, count: int) -> npt.NDArray[np.uint8]:
         """Some images that the network is not trained on, if there are such; else of those that it is."""
@@ -70,8 +100,7 @@ def prepare(
 
 def _divided(settings: Settings, dataset: Dataset, spec: InputSpec, pixels: dict[Split, Pixels]) -> Prepared:
     whole = {split: all_of(part) for split, part in pixels.items()}
-    if len(whole["train"].rows) == 0:
-        raise DataError(f"{dataset.name}: not one training image can be read")
+    _require_images(dataset, pixels)
     train, val = whole["train"], whole.get("val")
     if val is None and settings.val_split:
         part = pixels["train"]
@@ -82,6 +111,20 @@ def _divided(settings: Settings, dataset: Dataset, spec: InputSpec, pixels: dict
     seen = _seen(dataset, pixels, train, val)
     failures = tuple(failure for part in pixels.values() for failure in part.failures)
     return Prepared(dataset.classes, spec, pixels, train, val, whole.get("test"), seen, failures)
+
+
+def _require_images(dataset: Dataset, pixels: dict[Split, Pixels]) -> None:
+    """Raises DataError for a split, or a class to be learned, none of whose images can be read."""
+    for split, part in pixels.items():
+        readable = set(part.labels.tolist())
+        wanted = {example.label for example in dataset.splits[split]}
+        if not readable or (split == "train" and readable < wanted):
+            missing = "" if not readable else f" of class {printable(dataset.classes[min(wanted - readable)].label)}"
+            first = part.failures[0]
+            raise DataError(
+                f"{dataset.name}: not one {_SPLIT_WORDS[split]} image{missing} can be read "
+                f"({printable(first.name)}: {first.reason}{', ...' if len(part.failures) > 1 else ''})"
+            )
 
 
 def all_of(pixels: Pixels) -> Batches:

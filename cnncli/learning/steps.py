@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from cnncli.learning import tf
 from cnncli.learning.augment import step_seed
-from cnncli.learning.networks import at_size
+from cnncli.learning.networks import as_trained
 
 MIN_PART = 8  # images: smaller parts cost more in overhead than a core gains
 
@@ -47,19 +47,19 @@ class Threads:
     each: int
 
     def apply(self) -> None:
-        """Tells TensorFlow, which listens only before its first computation; after it, nothing changes."""
+        """Tells TensorFlow, which listens only before its first computation; after it, nothing changes.
+
+        As many operations run at a time as there are parts. So a batch that is not cut is computed in an order that
+        is always the same, which decides the last digits where TensorFlow adds what happens to be there first.
+        """
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(self.each)
-            tf.config.threading.set_inter_op_parallelism_threads(max(2, self.parts))
+            tf.config.threading.set_inter_op_parallelism_threads(self.parts)
 
 
-def threads(cores: int, batch_size: int, *, mixes_images: bool) -> Threads:
-    """How to spread batches of `batch_size` over `cores`.
-
-    A network that looks at all images of a batch at once (batch normalisation) is not cut: its statistics would be
-    those of a part.
-    """
-    parts = 1 if mixes_images else max(1, min(cores, batch_size // MIN_PART))
+def threads(cores: int, batch_size: int, *, whole_batches: bool) -> Threads:
+    """How to spread batches of `batch_size` over `cores`; with `whole_batches` none is cut."""
+    parts = 1 if whole_batches else max(1, min(cores, batch_size // MIN_PART))
     return Threads(parts, max(1, cores // parts))
 
 
@@ -67,8 +67,11 @@ class Steps:
     """Trains one network, a stretch of steps at a time."""
 
     def __init__(self, model: Any, optimizer: Any, objective: Objective, *, parts: int, average: float | None) -> None:
-        """`model` maps `(batch, ...)` to logits. `average` is the decay of the weights' moving average, if any."""
-        self._model = model if objective.size is None else at_size(model, objective.size)
+        """`model` maps `(batch, ...)` to logits. `average` is the decay of the weights' moving average, if any.
+
+        In the first steps the decay is less: `(1 + step) / (10 + step)`.
+        """
+        self._model = as_trained(model, objective.size)
         self._optimizer, self._objective, self._parts = optimizer, objective, parts
         self._decay = average
         self._variables = model.trainable_variables
@@ -123,12 +126,15 @@ class Steps:
             gradients.append(tape.gradient(loss, self._weights))
             losses.append(loss)
             rights.append(_number_right(part_targets, logits))
-        total = [tf.add_n(parts) for parts in zip(*gradients, strict=True)]
+        total = [_sum(parts) for parts in zip(*gradients, strict=True)]
         self._optimizer.apply(total, self._variables)
         if self._decay is not None:
+            # Rising from 0.1, as in TensorFlow's ExponentialMovingAverage: the first weights are soon forgotten.
+            done = tf.cast(step, tf.float32)
+            decay = tf.minimum(self._decay, (1 + done) / (10 + done))
             for mean, weight in zip(self.averages, self._weights, strict=True):
-                mean.assign_add((1 - self._decay) * (weight - mean))
-        return tf.stack([tf.add_n(losses), tf.cast(tf.add_n(rights), tf.float32)])
+                mean.assign_add((1 - decay) * (weight - mean))
+        return tf.stack([_sum(losses), tf.cast(_sum(rights), tf.float32)])
 
     def _shown(self, images: Any, targets: Any, step: Any) -> tuple[Any, Any]:
         """What the network is shown of a batch: augmented by a seed that is the step's own."""
@@ -172,6 +178,11 @@ def _cut(batch: Any, parts: int) -> list[Any]:
     count = batch.shape[0]
     edges = np.linspace(0, count, min(parts, count) + 1).astype(int)
     return [batch[begin:end] for begin, end in itertools.pairwise(edges)]
+
+
+def _sum(parts: Sequence[Any]) -> Any:
+    """The sum, always the same: AddN adds two alike in either order, but more as their buffers become free."""
+    return tf.add_n(parts) if len(parts) <= 2 else tf.reduce_sum(tf.stack(parts), axis=0)
 
 
 def _number_right(targets: Any, logits: Any) -> Any:

@@ -35,6 +35,7 @@ from cnncli.settings import Settings
 from cnncli.text import printable
 
 EXAMPLES = 4  # images whose feature maps TensorBoard shows
+_COPIES = 3  # of the weights, at the least: in the model, and two in a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ class _Session:
     def begin(self) -> Outcome:
         # The model that it starts from is refused before anything slow begins.
         start = None if self._settings.start_from is None else model_file(Path(self._settings.start_from))
+        if start is not None and start.resolve() == self._run.model.resolve():
+            raise TrainingError(
+                f"--start-from {self._settings.start_from}: the run in --output is the one that would be replaced; "
+                "give another --output"
+            )
         prepared = self._prepare(None)
         earlier = () if start is None else self._earlier(start, prepared)
         self._settings = with_network(self._settings, prepared.spec, len(prepared.classes), self._tellers.notify)
@@ -98,11 +104,21 @@ class _Session:
         network = self._network(prepared, spread)
         if network.recipe.class_weights is not None:
             self._tellers.notify(f"Class weights: {balance.told(network.recipe.class_weights, prepared.classes)}")
+        self._require_space(network.complete.count_params())
         self._clear()
         with _written(self._run.folder):
             self._run.write_data(prepared.seen, earlier)
             self._run.write_record(record)
         return self._train(prepared, record, network, spread, None)
+
+    def _require_space(self, parameters: int) -> None:
+        """Raises TrainingError where the disk cannot hold the run: better now than when everything is learned."""
+        free, needed = shutil.disk_usage(self._run.folder).free, 4 * _COPIES * parameters
+        if free < needed:
+            raise TrainingError(
+                f"{self._run.folder}: the disk has {free / 1e6:.1f} MB free, and this run needs {needed / 1e6:.1f} MB; "
+                "free some space, or give another --output"
+            )
 
     def go_on(self) -> Outcome:
         record = self._run.read_record()
@@ -111,17 +127,19 @@ class _Session:
                 f"{self._run.folder}: this run is finished already; for more epochs train anew, with "
                 f"--start-from {self._run.folder}"
             )
-        self._checkpoints.remove_leftovers()
         checkpoint = self._checkpoints.latest(self._tellers.notify)
         if checkpoint is None:
             self._tellers.notify(f"{self._run.folder}: no checkpoint yet; starting from the beginning")
         prepared = self._prepare(InputSpec(**record["input"]))
-        if changed := runs.changes(self._run.read_data(), prepared.seen):
+        before = self._run.read_data()
+        if changed := runs.changes(before, prepared.seen):
             lines = "".join(f"\n  {line}" for line in changed)
             raise TrainingError(
                 f"{self._job.data}: not the images that the run in {self._run.folder} began with; put them back, or "
                 f"train anew.{lines}"
             )
+        prepared = prepared.ordered_as(before)
+        record = record | {"data": {**record["data"], "path": self._job.data}}  # they may have moved
         if checkpoint is None:
             self._run.history.unlink(missing_ok=True)  # of epochs that are lost
         else:  # what the run began with is in it no more
@@ -200,7 +218,7 @@ class _Session:
         self._seconds_before = float(record["seconds"])
         self._complete = with_probabilities(float32_twin(network.complete))  # training goes on meanwhile
         with contextlib.closing(Board(self._run.board)) as board, interruption.deferred() as self._stop:
-            self._board = board
+            self._board, self._board_works = board, True
             board.begin(network.complete, {"data": self._job.data, **self._settings.to_json()})
             places = Places(self._checkpoints, self._tellers.monitor, self._stop, self._save_best, self._epoch_done)
             training = Training(
@@ -237,7 +255,12 @@ class _Session:
 
     def _epoch_done(self, phase: Phase, progress: Progress) -> None:
         history.write(progress.history, self._run.history)
-        self._board.epoch(progress.history[-1], self._whole(phase), self._prepared.sample(EXAMPLES))
+        if self._board_works:
+            try:
+                self._board.epoch(progress.history[-1], self._whole(phase), self._prepared.sample(EXAMPLES))
+            except TrainingError as problem:
+                self._board_works = False
+                self._tellers.notify(f"{problem}; training goes on without it")
 
     def _whole(self, phase: Phase) -> Any:
         """The network from pixels to probabilities, as it is after the epoch."""
@@ -312,9 +335,8 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise TrainingError(f"{path}: cannot be written ({problem.strerror or problem}); what was there is kept") from (
-            problem
-        )
+        kept = "; what was there is kept" if path.is_file() else ""
+        raise TrainingError(f"{path}: cannot be written ({problem.strerror or problem}){kept}") from problem
 
 
 def _time_text(seconds: float) -> str:

@@ -145,7 +145,7 @@ class Training:
     def _train(self, phase: Phase, checkpoint: Checkpoint | None) -> None:
         progress = self.progress
         if checkpoint is None:
-            progress.stopping = replace(progress.stopping, bad_epochs=0)
+            progress.stopping, progress.plateau = replace(progress.stopping, bad_epochs=0), Plateau()
         self._phase = phase
         self._objective = phase.objectives(progress.epoch)
         self._steps = self._new_steps()
