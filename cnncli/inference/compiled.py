@@ -244,7 +244,8 @@ def _fault(job: Job, code: int, answer: str, noise: str) -> str:
     with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
         return str(json.loads(answer.splitlines()[-1])["error"])
     if code < 0:
-        return f"{job.name}: compiling it was stopped by signal {-code} (not enough memory?)"
+        less = "predict and evaluate need less of it with --backend tensorflow"
+        return f"{job.name}: compiling it was stopped by signal {-code} (not enough memory? {less})"
     lines = [line for line in noise.splitlines() if line.strip()]
     said = lines[-1].strip() if lines else f"exit code {code}"
     return f"{job.name}: it could not be compiled ({said}); -v shows everything that was printed"
