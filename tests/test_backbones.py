@@ -24,6 +24,10 @@ def keras_network(row: Backbone, weights: str | None = "imagenet") -> Any:
     return getattr(keras.applications, row.function)(weights=weights, input_shape=shape, **width)
 
 
+# TensorFlow keeps the memory of a network that is gone for those that come.
+LARGEST_FIRST = sorted(BACKBONES.values(), key=lambda row: -row.parameters)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A row with the network that this project builds, the one that Keras builds, and what Keras would download."""
@@ -35,7 +39,8 @@ class Pair:
 
 
 def pair(row: Backbone) -> Pair:
-    """Builds both networks, with all that Keras adds for weights="imagenet" but no file."""
+    """Builds both networks, with all that Keras adds for weights="imagenet" but no file; those of before are gone."""
+    keras.backend.clear_session()
     with (
         mock.patch("keras.src.utils.file_utils.get_file", return_value="nowhere.h5") as download,
         mock.patch("keras.Model.load_weights"),
@@ -44,11 +49,10 @@ def pair(row: Backbone) -> Pair:
     return Pair(row, build(row), theirs, download.call_args)
 
 
-@pytest.fixture(scope="module", params=BACKBONES.values(), ids=lambda row: row.name)
-def networks(request: pytest.FixtureRequest) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=LARGEST_FIRST, ids=lambda row: row.name)
+def networks(request: pytest.FixtureRequest) -> Pair:
     """Each row in turn; only one pair of networks is in memory at a time."""
-    yield pair(request.param)
-    keras.backend.clear_session()
+    return pair(request.param)
 
 
 def test_row_names_the_file_address_and_hash_that_keras_would_download(networks: Pair, monkeypatch) -> None:
@@ -111,7 +115,7 @@ def test_normalisation_is_that_of_the_networks_own_module(networks: Pair) -> Non
 
 
 @pytest.mark.parametrize("wrong", NORMALISATIONS)
-@pytest.mark.parametrize("name", ["vgg16", "mobilenet-0.25", "densenet121", "mobilenetv3-small"])
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet-0.25", "densenet121", "mobilenetv3-small"])
 def test_normalisation_of_another_row_would_be_noticed(name: str, wrong: str) -> None:
     """Every kind of row with every kind of normalisation: only its own passes the test above."""
     row = BACKBONES[name]
