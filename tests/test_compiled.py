@@ -240,7 +240,7 @@ def test_source_that_vanishes_meanwhile_is_named(source, compiler) -> None:
         ("sys.exit('out of luck\\n\\n')", r"it could not be compiled \(out of luck\)"),
         ("print(5); sys.exit(1)", r"it could not be compiled \(exit code 1\)"),
         ("sys.exit(7)", r"it could not be compiled \(exit code 7\)"),
-        ("import os; os.kill(os.getpid(), 9)", r"was stopped by signal 9 \(not enough memory\? .*--backend tensorflow\)"),
+        ("import os; os.kill(os.getpid(), 9)", r"by signal 9 \(not enough memory\? .*--backend tensorflow\)"),
     ],
     ids=["own-message", "exception", "text", "number", "silent", "killed"],
 )
