@@ -18,8 +18,7 @@ OURS = """
 import sys
 from pathlib import Path
 from cnncli.inference.compiled import Job, build
-if __name__ == "__main__":
-    build(Job("backbone", sys.argv[1], Path(sys.argv[2])), Path(sys.argv[3]))
+build(Job("backbone", sys.argv[1], Path(sys.argv[2])), Path(sys.argv[3]))
 """
 THEIRS = """
 import sys
