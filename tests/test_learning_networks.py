@@ -223,6 +223,35 @@ def test_saved_and_compiled_network_answers_as_the_trained_one(text: str, precis
     assert trace(read_model_file(path)).parameters == trace(stack("", (20, 18, 3), layers)).parameters
 
 
+def network_from_elsewhere(kind: str) -> Any:
+    """A network such as `models adopt` takes, with what the grammar has no word for."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((20, 18, 3))
+    convolution = keras.layers.Conv2D(3, 3, padding="same")
+    if kind == "random layers":
+        layers = [keras.layers.RandomFlip(), keras.layers.RandomRotation(0.2), keras.layers.GaussianNoise(0.5)]
+        outputs = keras.Sequential([*layers, convolution])(pixels)
+    elif kind == "shared layer":
+        once = convolution(pixels)
+        outputs = keras.layers.Add()([once, convolution(once)])
+    elif kind == "model within a model":
+        inner = keras.Input((20, 18, 3))
+        outputs = keras.Model(inner, keras.layers.BatchNormalization()(convolution(inner)))(pixels)
+    else:
+        rows = keras.layers.Reshape((20, 54))(keras.layers.Normalization(mean=[99, 9, 9], variance=[9, 99, 9])(pixels))
+        outputs = keras.layers.MultiHeadAttention(2, 4)(rows, rows)
+    return keras.Model(pixels, keras.layers.Dense(5, activation="softmax")(keras.layers.Flatten()(outputs)))
+
+
+@pytest.mark.parametrize("kind", ["random layers", "shared layer", "model within a model", "attention"])
+def test_compiled_network_from_elsewhere_answers_as_keras(kind: str) -> None:
+    model = network_from_elsewhere(kind)
+    model.get_layer(index=-1).kernel.assign(0.001 * model.get_layer(index=-1).kernel)  # no answer is certain
+    expected = model(pictures(), training=False).numpy()
+    assert expected.min() > 0.0001 and expected.max() - expected.min() > 0.001
+    np.testing.assert_allclose(compiled_answer(model, SPEC, pictures()), expected, atol=1e-5)
+
+
 def test_bfloat16_network_has_a_float32_twin_with_its_weights(tmp_path: Path) -> None:
     model = settled(network(NETS["strides"], precision="bfloat16"))
     twin = float32_twin(model)
